@@ -1,0 +1,1 @@
+"""Policies that choose among proposals from measured reward (not there yet)."""

@@ -1,0 +1,1 @@
+"""The control loop (not there yet)."""

@@ -1,0 +1,1 @@
+"""What people see: rich renderables of the values of other packages. No decisions are taken here."""
