@@ -286,7 +286,7 @@ def quantile(histogram: Counts, q: float) -> float | None:
         return None
     cumulative = np.cumsum(histogram)
     rank = q * total
-    bucket = int(np.searchsorted(cumulative, rank, side="left"))
+    bucket = int(np.searchsorted(cumulative, max(rank, 1), side="left"))  # never an empty bucket before the first event
     bucket = min(bucket, len(histogram) - 1)
     before = int(cumulative[bucket - 1]) if bucket else 0
     inside = int(histogram[bucket])
