@@ -1,0 +1,39 @@
+# Each of these sets up what it needs by itself, and runs again at once. See CONTRIBUTING.md.
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test quick lint bench lab-pmu clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## profile a real Redis for twenty seconds, with the live view
+	@scripts/demo
+
+setup: ## make .venv; as root with apt, install what eBPF needs
+	@scripts/setup-system
+	@scripts/setup
+
+test: ## run the whole test suite
+	@scripts/setup-system
+	@scripts/setup dev
+	@.venv/bin/python -m pytest
+
+quick: ## run the tests that need no server, virtual machine or patience
+	@scripts/setup dev
+	@.venv/bin/python -m pytest -q -m "not slow and not lab and not server"
+
+lint: ## check style, format, types and shell scripts
+	@scripts/setup dev
+	@scripts/lint
+
+bench: ## run the benchmarks and print their figures
+	@scripts/setup-system --demo
+	@scripts/setup dev
+	@scripts/bench
+
+lab-pmu: ## check hardware counters on an emulated ARM machine
+	@scripts/setup dev
+	@scripts/lab-pmu
+
+clean: ## remove everything that these made in this folder
+	rm -rf .venv .cache .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
