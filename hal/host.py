@@ -102,6 +102,11 @@ class LinuxHost:
     def __init__(self, root: str | Path = "/") -> None:
         self._root = str(root).rstrip("/")
 
+    @property
+    def is_live(self) -> bool:
+        """Tell whether this is the running machine, and not a captured tree of one."""
+        return not self._root
+
     def _at(self, path: str) -> str:
         return self._root + path
 

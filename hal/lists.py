@@ -1,0 +1,41 @@
+"""The kernel's list format for CPUs and nodes: ``0-3,8,10-11``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """Return the numbers in a kernel list, sorted, without repeats; empty text is the empty list.
+
+    A range may carry a stride as in ``0-31:2/4`` (Documentation/admin-guide/kernel-parameters.rst).
+
+    Raises:
+        ValueError: the text is not such a list.
+    """
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        if part:
+            numbers.update(_parse_part(part))
+    return tuple(sorted(numbers))
+
+
+def _parse_part(part: str) -> Iterable[int]:
+    span, _, stride = part.partition(":")
+    first, dash, last = span.partition("-")
+    numbers = range(int(first), int(last if dash else first) + 1)
+    if not stride:
+        return numbers
+    used, _, group = stride.partition("/")
+    return [number for number in numbers if (number - numbers.start) % int(group) < int(used)]
+
+
+def format_cpu_list(numbers: Iterable[int]) -> str:
+    """Return numbers in the kernel's list format, ranges merged."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

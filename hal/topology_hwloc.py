@@ -1,0 +1,240 @@
+"""Reading a topology through hwloc. Import this module lazily: pyhwloc costs 0.2 s."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+from pyhwloc import Topology as Hwloc
+from pyhwloc.hwobject import ObjOsdevType, ObjType
+from pyhwloc.topology import TopologyFlags, TypeFilter
+
+from hal.errors import HostError, TopologyError
+from hal.host import Host
+from hal.lists import parse_cpu_list
+from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology
+
+# Plugins that would start a GPU runtime, and with it allocate memory on the GPU, only to name it.
+_RUNTIMES = ("cuda", "nvml", "opencl", "gl", "rsmi", "levelzero")
+
+_DEVICE_KINDS = (
+    (ObjOsdevType.NETWORK, "net"),
+    (ObjOsdevType.OPENFABRICS, "net"),
+    (ObjOsdevType.GPU, "gpu"),
+    (ObjOsdevType.COPROC, "accelerator"),
+    (ObjOsdevType.STORAGE, "storage"),
+    (ObjOsdevType.MEMORY, "memory"),
+    (ObjOsdevType.DMA, "dma"),
+)
+_NO_INDEX = 0xFFFFFFFF
+
+
+def read_live(host: Host, *, devices: bool) -> Topology:
+    """Return the running machine's topology."""
+    hwloc = Hwloc.from_this_system().set_flags(TopologyFlags.INCLUDE_DISALLOWED)
+    for name in _RUNTIMES:
+        with contextlib.suppress(ValueError):  # not built into this hwloc
+            hwloc.set_components(name)
+    if devices:
+        hwloc.set_io_types_filter(TypeFilter.KEEP_IMPORTANT)
+    with hwloc:
+        if not hwloc.is_this_system():
+            return _convert(hwloc, "hwloc, as the environment's HWLOC_* variables say", has_cpu=None)
+        return _convert(hwloc, "hwloc", has_cpu=_nodes_with_cpus(host))
+
+
+def read_xml(text: str, name: str) -> Topology:
+    """Return the topology in the text of an hwloc XML file."""
+    # Loading once without filters first: pyhwloc frees a handle whose load fails only on this path, and otherwise
+    # complains on the root logger.
+    try:
+        with Hwloc.from_xml_buffer(text, load=True):
+            pass
+    except (ValueError, RuntimeError, OSError) as error:
+        raise TopologyError(
+            f"{name}: not a topology that hwloc can read", remedy="write one with `lstopo machine.xml`"
+        ) from error
+    hwloc = Hwloc.from_xml_buffer(text).set_flags(TopologyFlags.INCLUDE_DISALLOWED)
+    with hwloc.set_io_types_filter(TypeFilter.KEEP_IMPORTANT):
+        return _convert(hwloc, f"hwloc XML {name}", has_cpu=None)
+
+
+def read_synthetic(text: str) -> Topology:
+    """Return the topology of a synthetic description."""
+    try:
+        hwloc = Hwloc.from_synthetic(text, load=True)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise TopologyError(
+            f"{text!r} is not a synthetic topology",
+            remedy='write levels as TYPE:COUNT, e.g. "pack:2 numa:2 core:8 pu:2"',
+        ) from error
+    with hwloc:
+        return _convert(hwloc, f"synthetic {text}", has_cpu=None)
+
+
+def _nodes_with_cpus(host: Host) -> frozenset[int] | None:
+    try:
+        return frozenset(parse_cpu_list(host.read_text("/sys/devices/system/node/has_cpu")))
+    except (HostError, ValueError):
+        return None
+
+
+def _convert(hwloc: Any, source: str, *, has_cpu: frozenset[int] | None) -> Topology:
+    online = set(hwloc.cpuset)
+    nodes = _nodes(hwloc, online)
+    caches = _caches(hwloc, online)
+    package_of = _membership(hwloc.iter_packages())
+    core_of = _membership(hwloc.iter_cores())
+    kinds = _cpu_kinds(hwloc)
+    allowed = set(hwloc.allowed_cpuset)
+    last = {cpu: _last_cache(cpu, caches) or _package_cpus(cpu, package_of, online) for cpu in online}
+    llcs = tuple(sorted(set(last.values())))
+    llc_index = {domain: index for index, domain in enumerate(llcs)}
+    cpus = tuple(
+        Cpu(
+            os_index=cpu,
+            core=core,
+            package=package_of.get(cpu, 0),
+            node=_nearest_node(cpu, nodes, has_cpu),
+            llc=llc_index[last[cpu]],
+            kind=next((index for index, (_, members) in enumerate(kinds) if cpu in members), 0),
+            allowed=cpu in allowed,
+        )
+        for cpu, core in sorted(_dense(online, core_of).items())
+    )
+    if not cpus:
+        raise TopologyError(f"{source}: a topology without CPUs", remedy="describe at least one PU")
+    return Topology(
+        cpus=cpus,
+        nodes=nodes,
+        source=source,
+        packages=max(1, len(set(package_of.values()))),
+        caches=caches,
+        llcs=llcs,
+        distances=_distances(hwloc, nodes),
+        devices=_devices(hwloc),
+        cpu_kinds=tuple(name for name, _ in kinds),
+    )
+
+
+def _index(thing: Any) -> int:
+    """Return the OS index; old and synthetic descriptions may lack it."""
+    return int(thing.logical_index if thing.os_index == _NO_INDEX else thing.os_index)
+
+
+def _members(thing: Any) -> tuple[int, ...]:
+    return tuple(sorted(thing.cpuset or ()))
+
+
+def _membership(things: Iterable[Any]) -> dict[int, int]:
+    return {cpu: int(thing.logical_index) for thing in things for cpu in _members(thing)}
+
+
+def _dense(online: set[int], core_of: dict[int, int]) -> dict[int, int]:
+    """Return the core of each CPU, a CPU without a described core being one of its own."""
+    spare = 1 + max(core_of.values(), default=-1)
+    bare = {cpu: spare + rank for rank, cpu in enumerate(sorted(online - core_of.keys()))}
+    return {cpu: core_of.get(cpu, bare.get(cpu, 0)) for cpu in online}
+
+
+def _nodes(hwloc: Any, online: set[int]) -> tuple[NumaNode, ...]:
+    nodes = [
+        NumaNode(
+            os_index=_index(node),
+            cpus=tuple(cpu for cpu in _members(node) if cpu in online),
+            memory_bytes=int(node.local_memory),
+            kind=node.subtype or "",
+        )
+        for node in hwloc.iter_numa_nodes()
+    ]
+    return tuple(sorted(nodes, key=lambda node: node.os_index))
+
+
+def _nearest_node(cpu: int, nodes: tuple[NumaNode, ...], has_cpu: frozenset[int] | None) -> int:
+    """Return the node the kernel would call this CPU's own.
+
+    hwloc gives memory-only nodes the CPUs they are near to, so several nodes may claim one CPU. The kernel's word
+    (``has_cpu``) decides where there is one; else plain DRAM before other kinds, the closest, the lowest number.
+    """
+    claims = [node for node in nodes if cpu in node.cpus]
+    own = [node for node in claims if has_cpu is not None and node.os_index in has_cpu]
+    ranked = sorted(own or claims, key=lambda node: (node.kind not in ("", "DRAM"), len(node.cpus), node.os_index))
+    return ranked[0].os_index if ranked else UNKNOWN_NODE
+
+
+def _caches(hwloc: Any, online: set[int]) -> tuple[Cache, ...]:
+    caches = [
+        Cache(
+            level=int(cache.attr.depth),
+            size_bytes=int(cache.attr.size),
+            cpus=tuple(cpu for cpu in _members(cache) if cpu in online),
+        )
+        for cache in hwloc.iter_all_breadth_first()
+        if cache.is_dcache()
+    ]
+    return tuple(sorted(caches, key=lambda cache: (cache.level, cache.cpus)))
+
+
+def _last_cache(cpu: int, caches: tuple[Cache, ...]) -> tuple[int, ...]:
+    """Return the CPUs that share this one's outermost cache, or none; cores of one chip may differ in theirs."""
+    return max(((cache.level, cache.cpus) for cache in caches if cpu in cache.cpus), default=(0, ()))[1]
+
+
+def _package_cpus(cpu: int, package_of: dict[int, int], online: set[int]) -> tuple[int, ...]:
+    return tuple(sorted(other for other in online if package_of.get(other, 0) == package_of.get(cpu, 0)))
+
+
+def _cpu_kinds(hwloc: Any) -> list[tuple[str, frozenset[int]]]:
+    """Return name and CPUs of each kind of core, in hwloc's order of efficiency; empty where all are alike."""
+    kinds = hwloc.get_cpukinds()
+    found = [kinds.get_info(index) for index in range(kinds.n_kinds())]
+    if len(found) < 2:
+        return []
+    return [(info.get("CoreType", f"kind {rank}"), frozenset(cpus)) for rank, (cpus, _, info) in enumerate(found)]
+
+
+def _distances(hwloc: Any, nodes: tuple[NumaNode, ...]) -> tuple[tuple[float, ...], ...]:
+    for matrix in hwloc.get_distances():
+        things = list(matrix.objects)
+        if matrix.name != "NUMALatency" or any(thing.type != ObjType.NUMANODE for thing in things):
+            continue
+        position = {_index(thing): place for place, thing in enumerate(things)}
+        if all(node.os_index in position for node in nodes):
+            order = [position[node.os_index] for node in nodes]
+            return tuple(tuple(float(matrix[row, column]) for column in order) for row in order)
+    return ()
+
+
+def _devices(hwloc: Any) -> tuple[Device, ...]:
+    named: list[Device] = []
+    for device in hwloc.iter_os_devices():
+        types = int(device.attr.types)
+        kind = next((name for bit, name in _DEVICE_KINDS if types & bit), "pci")
+        named.append(Device(device.name or "", kind, _address(device.parent), _device_node(device)))
+    covered = {device.address for device in named}
+    bare = [
+        Device(device.name or _address(device), "pci", _address(device), _device_node(device))
+        for device in hwloc.iter_pci_devices()
+        if _address(device) not in covered
+    ]
+    return tuple(sorted([*named, *bare], key=lambda device: (device.kind, device.name, device.address)))
+
+
+def _address(thing: Any) -> str:
+    while thing is not None and not thing.is_pci_device():
+        if not thing.is_io():
+            return ""
+        thing = thing.parent
+    if thing is None:
+        return ""
+    attr = thing.attr
+    return f"{attr.domain:04x}:{attr.bus:02x}:{attr.dev:02x}.{attr.func:x}"
+
+
+def _device_node(thing: Any) -> int:
+    """Return the one node that the device hangs below, if it is one."""
+    while thing is not None and thing.is_io():
+        thing = thing.parent
+    nodes = sorted(thing.nodeset or ()) if thing is not None else []
+    return int(nodes[0]) if len(nodes) == 1 else UNKNOWN_NODE
