@@ -166,7 +166,8 @@ def _nearest_node(cpu: int, nodes: tuple[NumaNode, ...], has_cpu: frozenset[int]
 def _caches(hwloc: Any, online: set[int]) -> tuple[Cache, ...]:
     caches = [
         Cache(
-            level=int(cache.attr.depth),
+            # By the type's name: the fields after ``size`` in pyhwloc 3.0's CacheAttr are not in hwloc 3's order.
+            level=int(cache.type.name[1]),
             size_bytes=int(cache.attr.size),
             cpus=tuple(cpu for cpu in _members(cache) if cpu in online),
         )

@@ -172,7 +172,9 @@ def _devices(host: Host) -> tuple[Device, ...]:
         base = f"/sys/class/net/{name}/device"
         if not host.exists(base):
             continue
-        address = re.search(r"^PCI_SLOT_NAME=(\S+)", _text(host, f"{base}/uevent"), flags=re.MULTILINE)
+        # A virtio interface sits on a virtio device, and that on the PCI device.
+        uevent = _text(host, f"{base}/uevent") + "\n" + _text(host, f"{base}/../uevent")
+        address = re.search(r"^PCI_SLOT_NAME=(\S+)", uevent, flags=re.MULTILINE)
         found.append(
             Device(name, "net", address[1] if address else "", _number(host, f"{base}/numa_node", UNKNOWN_NODE))
         )
