@@ -1,0 +1,104 @@
+"""Every example of the documents runs: ``console`` and ``python`` blocks of README.md, against a real process.
+
+In a block, process 4242 stands for the reader's own; here it is one that hashes what it reads. Long durations and intervals
+are shortened. Blocks of other kinds (``sh``) need the reader's machine and are not run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+SHORTER = [
+    (r"--interval \d+", "--interval 1"),
+    (r"--duration \d+", "--duration 2"),
+    (r"\binterval=\d+", "interval=1"),
+    (r"\bduration=\d+", "duration=2"),
+]
+WORKLOAD = """
+import hashlib, time
+while True:
+    with open("/dev/urandom", "rb", buffering=0) as source:
+        hashlib.sha256(source.read(65536)).hexdigest()
+    time.sleep(0.0005)
+"""
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+def prepared(text: str, pid: int) -> str:
+    """Put a real process in the place of the example's, and shorten the waiting."""
+    for pattern, shorter in SHORTER:
+        text = re.sub(pattern, shorter, text)
+    return re.sub(r"\b4242\b", str(pid), text)
+
+
+@pytest.fixture(scope="module")
+def workload() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-c", WORKLOAD])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment with this checkout's ``dna`` first on PATH and a history of its own."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = folder / "dna"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
+    command.chmod(0o755)
+    own = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "DNA_STORE": str(folder / "history.db")}
+    return {**os.environ, **own}
+
+
+def run(argv: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_there_are_examples() -> None:
+    assert len(commands()) >= 8
+    assert len(blocks("python")) >= 1
+
+
+@pytest.mark.slow
+def test_commands_of_the_tour_work(workload: int, environment: dict[str, str], tmp_path: Path) -> None:
+    # In order and together: later ones look at what earlier ones recorded.
+    failed = []
+    for command in commands():
+        done = run(["bash", "-c", prepared(command, workload)], environment, tmp_path)
+        if done.returncode != 0 or not done.stdout.strip() or "Traceback" in done.stderr:
+            failed.append(f"$ {command}\nexit status {done.returncode}\n{done.stdout[-500:]}{done.stderr[-2000:]}")
+    assert failed == [], "\n".join(failed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_examples_work(number: int, workload: int, environment: dict[str, str], tmp_path: Path) -> None:
+    code = prepared(blocks("python")[number], workload)
+    done = run([sys.executable, "-c", code], environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
