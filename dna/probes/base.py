@@ -9,9 +9,8 @@ from hal.host import Host
 from hal.topology import Topology
 
 if TYPE_CHECKING:
-    from hal.bpf.session import BpfSession
-
     from dna.members import Members
+    from dna.probes.bpf.programs import Programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class ProbeContext:
     members: Members
     """The target's processes and threads, refreshed before each read."""
     topology: Topology
-    bpf: BpfSession | None
+    bpf: Programs | None
     """Programs loaded for this profile, or None when BPF cannot be used; then ``bpf_reason`` says why."""
     bpf_reason: str = ""
     interval_s: float = 5.0

@@ -110,7 +110,7 @@ class Btf:
         Anonymous structures and unions are searched through. Raises KeyError where the kernel has no such member.
         """
         compound = self._compound_by_name(structure)
-        bits = 0
+        bits: int = 0
         parts = path.split(".")
         for position, part in enumerate(parts):
             found = self._find(compound, part)
@@ -123,7 +123,7 @@ class Btf:
                 if kind not in _COMPOUND:
                     raise KeyError(f"{structure}.{path}")
                 compound = self._compound(at)
-        return bits // 8
+        return int(bits // 8)
 
     def _find(self, compound: _Compound, name: str) -> tuple[int, int] | None:
         anonymous: list[tuple[int, int]] = []

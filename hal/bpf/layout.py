@@ -38,6 +38,7 @@ class Layout:
     def c(self) -> str:
         """The C definition."""
         lines = [
-            f"  {kind} {name}{''.join(f'[{length}]' for length in shape)};" for name, (kind, shape) in self.fields.items()
+            f"  {kind} {name}{''.join(f'[{length}]' for length in shape)};"
+            for name, (kind, shape) in self.fields.items()
         ]
         return "\n".join([f"struct {self.name} {{", *lines, "};"])

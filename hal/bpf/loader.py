@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
@@ -184,12 +185,13 @@ class BpfProgram:
 
         try:
             return load(None)
-        except NotPermittedError as error:
-            raise BpfError(
-                f"the kernel refused the BPF program {self.name}",
-                remedy="loading needs root, or CAP_BPF and CAP_PERFMON",
-            ) from error
         except HostError as error:
+            if error.number == errno.EPERM:
+                raise BpfError(
+                    f"the kernel refused the BPF program {self.name}",
+                    remedy="loading needs root, or CAP_BPF and CAP_PERFMON",
+                ) from error
+            # EACCES is the verifier's: it found an access that it could not prove safe.
             log = ctypes.create_string_buffer(_LOG_SIZE)
             with suppress(HostError):
                 os.close(load(log))

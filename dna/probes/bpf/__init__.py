@@ -1,0 +1,1 @@
+"""BPF sources (``*.c``) and the structures they share with their readers (``layouts``)."""

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+// Scheduling: time on CPU, in the run queue and blocked, and who wakes whom.
+
+#define CHANNEL_FUTEX 0
+#define CHANNEL_PIPE 1
+#define CHANNEL_SOCKET 2
+#define CHANNEL_OTHER 3
+#define CHANNEL_INTERRUPT 4
+
+// Finding out what a wake-up went through costs ten times the count, so it is done for the first and then one in 64.
+#define RESOLVE_EVERY 64
+
+BPF_F_TABLE("array", u32, struct sched_stats, sched_stats, CPUS, 1024);
+BPF_F_TABLE("array", u32, struct wake_stats, wake_stats, CPUS, 1024);
+BPF_HASH(edges, struct edge_key, struct edge, EDGES);
+
+// bpf_task_pt_regs (kernel commit dd6e10fbd9fb, 5.15) takes only a task pointer with type information.
+static u64 (*current_task_typed)(void) = (void *)158;
+static u64 (*registers_of)(u64 task) = (void *)175;
+
+// What a thread that blocks now is doing: a read of a socket is network, whatever the call's name.
+INLINE u32 class_now(struct thread *t, u64 task) {
+  struct tables *tab = all_tables();
+  if (!tab || !t->nr)
+    return CLASS_OTHER;
+  u32 nr = (t->nr - 1) & 511;
+  if (tab->op_of[nr] && t->regs && kind_of(file_of(task, u32_at(t->regs, REGS_ARG0))) == KIND_SOCKET)
+    return CLASS_NETWORK;
+  return tab->class_of[nr] & 7;
+}
+
+int on_switch(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 prev = id;
+  u64 next_task = ctx->args[2];
+  u32 next = u32_at(next_task, TASK_PID);
+  int prev_member = is_member(prev), next_member = is_member(next);
+  if (!prev_member && !next_member)
+    return 0;
+  u32 cpu = bpf_get_smp_processor_id();
+  struct sched_stats *s = sched_stats.lookup(&cpu);
+  if (!s)
+    return 0;
+  u64 now = bpf_ktime_get_ns();
+  if (prev_member) {
+    u64 state = ctx->args[0] ? 0 : u32_at(ctx->args[1], TASK_STATE);
+    if (state)
+      s->voluntary++;
+    else
+      s->involuntary++;
+    struct thread *t = thread_of(prev, id >> 32);
+    if (t) {
+      if (t->on_ts) {
+        u64 slice = now - t->on_ts;
+        s->oncpu_ns += slice;
+        t->oncpu_ns += slice;
+        s->slices[bucket_of(slice)]++;
+      }
+      t->on_ts = 0;
+      t->off_ts = state ? now : 0;
+      t->ready_ts = state ? 0 : now;
+      t->cpu = cpu + 1;
+      if (state)
+        t->blocked_class = class_now(t, ctx->args[1]);
+    }
+  }
+  if (next_member) {
+    struct thread *t = find_thread(next);
+    if (!t)
+      t = claim_thread(next, u32_at(next_task, TASK_TGID));
+    if (t) {
+      if (t->ready_ts) {
+        u64 waited = now - t->ready_ts;
+        s->runq_ns += waited;
+        s->runq[bucket_of(waited)]++;
+      }
+      if (t->off_ts) {
+        s->blocked_ns[t->blocked_class & 7] += (t->ready_ts ? t->ready_ts : now) - t->off_ts;
+      }
+      if (t->cpu && t->cpu != cpu + 1)
+        s->migrations++;
+      t->cpu = cpu + 1;
+      t->on_ts = now;
+      t->off_ts = t->ready_ts = 0;
+    }
+  }
+  return 0;
+}
+
+INLINE u32 channel_now(struct tables *tab) {
+  u64 task = current_task_typed();
+  if ((u32)bpf_get_current_pid_tgid() == 0)
+    return CHANNEL_INTERRUPT;
+  if (!u64_at(task, TASK_MM))
+    return CHANNEL_OTHER;  // a kernel thread
+  u64 regs = registers_of(task);
+  s64 nr = u64_at(regs, REGS_SYSCALL);
+  // An interrupt that came in user mode leaves no system call number in the registers.
+  if (nr < 0 || nr > 511)
+    return CHANNEL_INTERRUPT;
+  u32 class = tab->class_of[nr & 511];
+  if (class == CLASS_SYNC)
+    return CHANNEL_FUTEX;
+  if (class == CLASS_NETWORK)
+    return CHANNEL_SOCKET;
+  if (!tab->op_of[nr & 511])
+    return CHANNEL_OTHER;
+  u32 kind = kind_of(file_of(task, u32_at(regs, REGS_ARG0)));
+  return kind == KIND_SOCKET ? CHANNEL_SOCKET : kind == KIND_PIPE ? CHANNEL_PIPE : CHANNEL_OTHER;
+}
+
+int on_waking(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 waker = id;
+  u64 task = ctx->args[0];
+  u32 wakee = u32_at(task, TASK_PID);
+  int wakee_member = is_member(wakee);
+  int waker_member = is_member(waker);
+  if (!wakee_member && !waker_member)
+    return 0;
+  u32 cpu = bpf_get_smp_processor_id();
+  struct wake_stats *s = wake_stats.lookup(&cpu);
+  struct tables *tab = all_tables();
+  if (!s || !tab)
+    return 0;
+  if (wakee_member) {
+    struct thread *t = find_thread(wakee);
+    if (t)
+      t->ready_ts = bpf_ktime_get_ns();
+  }
+  if (!waker)
+    return 0;  // woken by an interrupt on an idle CPU: by nobody
+  struct edge_key key = {.waker = waker, .wakee = wakee};
+  struct edge *e = edges.lookup(&key);
+  if (!e) {
+    struct edge fresh = {};
+    fresh.waker_tgid = id >> 32;
+    fresh.wakee_tgid = u32_at(task, TASK_TGID);
+    fresh.inside = wakee_member && waker_member;
+    bpf_get_current_comm(&fresh.waker_comm, sizeof(fresh.waker_comm));
+    bpf_probe_read_kernel(&fresh.wakee_comm, sizeof(fresh.wakee_comm), (void *)(task + TASK_COMM));
+    edges.update(&key, &fresh);
+    e = edges.lookup(&key);
+    if (!e) {
+      s->lost++;
+      return 0;
+    }
+  }
+  if ((e->count & (RESOLVE_EVERY - 1)) == 0) {
+    u32 channel = channel_now(tab);
+    if (channel < 5)
+      e->channel[channel]++;
+  }
+  e->count++;
+  u32 last = u32_at(task, TASK_WAKE_CPU) & (MAX_CPUS - 1);
+  u32 here = cpu & (MAX_CPUS - 1);
+  if (tab->llc_of[last] != tab->llc_of[here])
+    e->cross_llc++;
+  if (tab->node_of[last] != tab->node_of[here])
+    e->cross_node++;
+  return 0;
+}
