@@ -8,9 +8,12 @@
     ├── PermissionNeededError   what was asked for needs a privilege (exit 4)
     ├── ProbeUnavailableError   a probe cannot work here; costs its features, not the run
     ├── StoreError              the history cannot be read or written
-    │   └── StoreTooNewError    written by a newer version
+    │   ├── StoreTooNewError    written by a newer version
+    │   └── StoreDeniedError    this user may not read or write it (exit 4)
     ├── NoSuchProfileError      no stored profile of that name
-    └── ModelError              a model file is missing, damaged or does not fit the features
+    ├── ProfileFileError        an exported profile cannot be read or written
+    ├── ModelError              a model file is missing, damaged or does not fit the features
+    └── DatasetError            training data cannot be read, or is too little
 """
 
 from __future__ import annotations
@@ -58,9 +61,23 @@ class StoreTooNewError(StoreError):
     """The history was written by a newer version."""
 
 
+class StoreDeniedError(StoreError):
+    """This user may not read or write the history."""
+
+    exit_code = EXIT_NOT_PERMITTED
+
+
 class NoSuchProfileError(DnaError):
     """No stored profile answers to that name."""
 
 
+class ProfileFileError(DnaError):
+    """A file is not an exported profile, or an export could not be written."""
+
+
 class ModelError(DnaError):
     """A model file is missing, damaged, or was trained on other features."""
+
+
+class DatasetError(DnaError):
+    """Training data cannot be read, or is too little."""

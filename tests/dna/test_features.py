@@ -99,7 +99,7 @@ COUNTERS = st.builds(
     energy_j=st.dictionaries(st.just("pkg"), seconds),
 )
 INSTRUCTIONS = st.builds(
-    InstructionReading, count, count, counts(7), count, maybe(unit), count, count, count, count, maybe(unit)
+    InstructionReading, count, maybe(count), counts(7), count, maybe(unit), count, count, count, count, maybe(unit)
 )
 MEMORY = st.builds(
     MemoryReading,
