@@ -7,7 +7,6 @@ round numbers, meant to be generous to the obvious case and silent in the doubtf
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -274,13 +273,6 @@ def distinctive(features: Features, n: int = 8) -> list[tuple[str, float, float]
         usual = TYPICAL_SHARE if scale == SHARE else 0.5
         found.append((name, value, scale.encode(value) - usual))
     return sorted(found, key=lambda row: (-abs(row[2]), row[0]))[:n]
-
-
-def medians(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Return the median of each name over the rows where it is known; None where it never is."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
-    return {name: statistics.median(values) if values else None for name, values in known.items()}
 
 
 def _holds(rule: Rule, values: Mapping[str, float | None]) -> bool:

@@ -18,7 +18,8 @@ class Glyphs:
     ramp: str
     """From nothing to everything, for sparklines and the vector strip."""
     full: str
-    empty: str
+    partial: str
+    """Parts of a full cell, from least to most."""
     rule: str
     arrow: str
     up: str
@@ -26,8 +27,6 @@ class Glyphs:
     dot: str
     ellipsis: str
     micro: str
-    shades: str
-    """From light to dark, telling the parts of a stacked bar apart."""
 
     def text(self, value: str) -> str:
         """Return ``value`` with the field's own signs replaced where they cannot be shown."""
@@ -38,8 +37,8 @@ class Glyphs:
 
 _TO_ASCII = str.maketrans({"µ": "u", "…": "~", "→": ">", "–": "-", "×": "x", "·": "-", "≥": ">", "≤": "<"})
 
-UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░", "─", "→", "▲", "▼", "·", "…", "µ", "█▓▒░")
-ASCII = Glyphs(" .:-=+*#@", "#", ".", "-", ">", "^", "v", "-", "~", "u", "#=:.")
+UNICODE = Glyphs(" ▁▂▃▄▅▆▇█", "█", "▏▎▍▌▋▊▉", "─", "→", "▲", "▼", "·", "…", "µ")
+ASCII = Glyphs(" .:-=+*#@", "#", ":", "-", ">", "^", "v", "-", "~", "u")
 
 TITLE = "bold cyan"
 DIM = "bright_black"
@@ -73,12 +72,12 @@ def spark(values: Sequence[float | None], width: int, glyphs: Glyphs, *, top: fl
 
 
 def bar(share: float, width: int, glyphs: Glyphs) -> str:
-    """Return a bar of ``width`` cells filled in proportion; any share above 0 shows at least one cell."""
+    """Return a bar as long as ``share`` of ``width`` cells, padded to it; any share above 0 shows at least a trace."""
+    parts = len(glyphs.partial) + 1
     clipped = min(max(share, 0.0), 1.0)
-    cells = round(clipped * width)
-    if clipped > 0 and width > 0:
-        cells = max(cells, 1)
-    return glyphs.full * cells + glyphs.empty * (width - cells)
+    filled = max(round(clipped * width * parts), 1 if clipped > 0 and width > 0 else 0)
+    cells, rest = divmod(filled, parts)
+    return (glyphs.full * cells + (glyphs.partial[rest - 1] if rest else "")).ljust(width)
 
 
 def diverging(position: float) -> str:

@@ -50,6 +50,8 @@ def seconds(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share as per cent, with a decimal only where it matters."""
     value = 100.0 * share
+    if 0 < abs(value) < 0.05:
+        return "<0.1 %"
     if value and abs(value) < 0.95:
         return f"{value:.1f} %"
     return f"{value:.0f} %"

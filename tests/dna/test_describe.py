@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
 
 import pytest
@@ -17,7 +16,6 @@ from dna.describe import (
     describe,
     distinctive,
     gaps_of,
-    medians,
     resemblance,
     unit_of,
 )
@@ -157,14 +155,3 @@ def test_gaps_are_grouped_by_reason_with_the_remedy_once() -> None:
         ("no BPF", "run as root", ("graph", "net")),
         ("no PMU", "use bare metal", ("cpu",)),
     ]
-
-
-def test_medians_ignore_the_unknown() -> None:
-    rows: list[Mapping[str, float | None]] = [
-        {"a": 1.0, "b": None},
-        {"a": None, "b": None},
-        {"a": 3.0, "b": None},
-        {"a": 8.0},
-    ]
-    assert medians(rows) == {"a": 3.0, "b": None}
-    assert medians([]) == {}
