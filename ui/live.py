@@ -1,0 +1,228 @@
+"""The live view: follows a source, one frame an interval, and between them only the clock.
+
+A frame costs 10 to 20 ms of CPU time, the clock a few microseconds; so frames are drawn when there is something new (an
+interval, a key, another window size), and the clock once a second by writing over its place alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import FrameType
+
+from rich.console import Console
+
+from dna.vector import Interval
+from ui.frame import CLOCK_WIDTH, clock_text, frame
+from ui.glyphs import glyphs_for
+from ui.plain import head_lines, interval_line
+from ui.terminal import Keys, Screen, shows_live
+from ui.view import Distinctive, Nearest, Source, View
+
+_TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a view tells what is special: see ``Distinctive`` and ``Nearest``; None takes the scale's middle, and no labels."""
+
+    distinctive: Distinctive | None = None
+    nearest: Nearest | None = None
+
+
+def follow(
+    source: Source,
+    *,
+    console: Console,
+    interval_s: float,
+    duration_s: float | None = None,
+    live: bool = True,
+    comparison: Comparison | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Show a source until it ends, live where the console is a terminal, else one plain line an interval.
+
+    The first SIGINT (SIGTERM, SIGHUP) asks the source to stop, the second raises KeyboardInterrupt. The terminal is given
+    back whatever happens.
+    """
+    with stopping(source):
+        if live and shows_live(console):
+            LiveView(source, console, interval_s, duration_s, comparison or Comparison(), clock).run()
+        else:
+            _follow_plainly(source, console, interval_s)
+
+
+def _follow_plainly(source: Source, console: Console, interval_s: float) -> None:
+    glyphs = glyphs_for(console)
+    for line in head_lines(source.machine, source.target_info):
+        console.print(glyphs.text(line), style="bold", soft_wrap=True, highlight=False, markup=False)
+    for index, interval in enumerate(source):
+        line = interval_line(interval, (index + 1) * interval_s)
+        console.print(glyphs.text(line), soft_wrap=True, highlight=False, markup=False)
+
+
+@contextlib.contextmanager
+def stopping(source: Source) -> Iterator[None]:
+    """Let the first signal stop the source and the second interrupt; handlers are put back at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = False
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        source.stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class LiveView:
+    """The state of a live view: what is shown, and the thread that reads keys and moves the clock."""
+
+    def __init__(
+        self,
+        source: Source,
+        console: Console,
+        interval_s: float,
+        duration_s: float | None,
+        comparison: Comparison,
+        clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._comparison = comparison
+        self._clock = clock
+        self._glyphs = glyphs_for(console)
+        self._keys = Keys(sys.stdin.fileno() if _has_descriptor() else None)
+        self._screen = Screen(console, self._keys)
+        self._lock = self._screen.lock
+        self._newest = View(source.machine, source.target_info, interval_s, duration_s)
+        self._shown = self._newest
+        self._size = (0, 0)
+        self._began = self._last = clock()
+        self._over = False
+
+    def run(self) -> None:
+        """Follow the source to its end."""
+        ticker = threading.Thread(target=self._tick, name="view", daemon=True)
+        try:
+            with self._screen, self._suspending():
+                self._draw()
+                ticker.start()
+                try:
+                    for interval in self._source:
+                        self._add(interval)
+                finally:
+                    self._over = True
+                    self._keys.wake()
+                    ticker.join()
+        finally:
+            self._keys.close()
+
+    def _add(self, interval: Interval) -> None:
+        view = self._newest.with_interval(
+            interval, distinctive=self._comparison.distinctive, nearest=self._comparison.nearest
+        )
+        with self._lock:
+            # The profiler learns names and counts of processes as it goes.
+            self._newest = replace(view, target=self._source.target_info, paused=self._shown.paused)
+            self._last = self._clock()
+            if not self._shown.paused:
+                self._shown = replace(self._newest, help=self._shown.help)
+                self._draw()
+
+    def _tick(self) -> None:
+        while not self._over:
+            since = self._clock() - self._began
+            for key in self._keys.wait(_TICK_S - since % _TICK_S + 0.01):
+                self.press(key)
+            with self._lock:
+                if self._over:
+                    return
+                if self._screen.size() != self._size:
+                    self._draw()
+                else:
+                    self._draw_clock()
+
+    def press(self, key: str) -> None:
+        """Act on a key."""
+        with self._lock:
+            if key in "qQ":
+                self._source.stop()
+            elif key == " ":
+                paused = not self._shown.paused
+                shown = self._shown if paused else self._newest
+                self._shown = replace(shown, paused=paused, help=False)
+                self._draw()
+            elif key in "?hH":
+                self._shown = replace(self._shown, help=not self._shown.help)
+                self._draw()
+            elif key == "\x1b" and self._shown.help:
+                self._shown = replace(self._shown, help=False)
+                self._draw()
+
+    def _draw(self) -> None:
+        with self._lock:
+            size = self._screen.size()
+            if size != self._size:
+                self._size = size
+                self._screen.forget()
+            self._screen.draw(frame(self._shown, *size, self._glyphs))
+            self._draw_clock()
+
+    def _draw_clock(self) -> None:
+        now = self._clock()
+        view = self._shown
+        text = clock_text(
+            elapsed_s=now - self._began,
+            next_s=view.interval_s - (now - self._last),
+            duration_s=view.duration_s,
+            paused=view.paused,
+        )
+        width = self._size[0]
+        if width > CLOCK_WIDTH + 10:
+            self._screen.patch(0, width - CLOCK_WIDTH, text)
+
+    @contextlib.contextmanager
+    def _suspending(self) -> Iterator[None]:
+        """Give the terminal back while the view is suspended (Ctrl-Z), and draw anew when it goes on."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def suspend(_number: int, _frame: FrameType | None) -> None:
+            with self._lock:
+                self._screen.leave()
+                os.kill(os.getpid(), signal.SIGSTOP)
+                self._screen.enter()
+                self._draw()
+
+        before = signal.signal(signal.SIGTSTP, suspend)
+        # The thread notices another size at its next tick; the signal only makes that now.
+        before_size = signal.signal(signal.SIGWINCH, lambda *_: self._keys.wake())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTSTP, before)
+            signal.signal(signal.SIGWINCH, before_size)
+
+
+def _has_descriptor() -> bool:
+    try:
+        sys.stdin.fileno()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
