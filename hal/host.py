@@ -22,8 +22,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # Numbers of the generic table (include/uapi/asm-generic/unistd.h), shared by aarch64, riscv64 and loongarch64,
 # and of x86_64, which has its own.
 _SYSCALLS = {
-    "x86_64": {"perf_event_open": 298, "bpf": 321, "move_pages": 279, "pidfd_open": 434},
-    "generic": {"perf_event_open": 241, "bpf": 280, "move_pages": 239, "pidfd_open": 434},
+    "x86_64": {
+        "read": 0,
+        "close": 3,
+        "ioctl": 16,
+        "openat": 257,
+        "move_pages": 279,
+        "perf_event_open": 298,
+        "prlimit64": 302,
+        "bpf": 321,
+        "pidfd_open": 434,
+    },
+    "generic": {
+        "ioctl": 29,
+        "openat": 56,
+        "close": 57,
+        "read": 63,
+        "move_pages": 239,
+        "perf_event_open": 241,
+        "prlimit64": 261,
+        "bpf": 280,
+        "pidfd_open": 434,
+    },
 }
 
 
