@@ -1,0 +1,108 @@
+"""Write the pages of docs/ that are made from the program: features.md and commands.md.
+
+.venv/bin/python scripts/write_docs.py            write them
+.venv/bin/python scripts/write_docs.py --check    say which are out of date, and exit 1 if any is
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import typer.main  # noqa: E402
+
+import cli  # noqa: E402
+from dna.features import DEMAND, FEATURES, MIN_EVENTS, Feature  # noqa: E402
+
+MADE = "<!-- Made by scripts/write_docs.py; change the program, not this page. -->\n"
+
+
+def features_page() -> str:
+    """Return docs/features.md."""
+    parts = [
+        "# Features\n",
+        MADE,
+        f"{len(FEATURES)} features describe *how* a workload behaves. Each is independent of how much there is of it. One whose",
+        f"inputs this machine cannot measure, or that would rest on fewer than {MIN_EVENTS} events, is unknown (`null`), never 0.",
+        "`dna features` prints the same table. The range is what the encoder distinguishes; values beyond it count as its end.",
+    ]
+    for group, members in groupby(FEATURES, key=lambda feature: feature.group):
+        rows = [(f"`{f.name}`", f.unit, _range(f), f.meaning) for f in members]
+        parts += [f"\n## {group}\n", *_table(("feature", "unit", "range", "meaning"), rows)]
+    magnitudes = [(f"`{row.name}`", row.unit, row.meaning) for row in DEMAND]
+    parts += ["\n## Demand\n", "How much, beside how. Not part of the vector.\n"]
+    parts += _table(("name", "unit", "meaning"), magnitudes)
+    return "\n".join(parts) + "\n"
+
+
+def commands_page() -> str:
+    """Return docs/commands.md."""
+    parts = ["# Commands\n", MADE, "`dna COMMAND --help` prints the same.\n"]
+    for name, command in _commands("dna", typer.main.get_command(cli.app)):
+        parts += [f"## {name}\n", f"{_paragraphs(command.help)}\n"]
+        rows = [_option(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        if rows:
+            parts += [*_table(("option", "meaning", "default"), rows), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PAGES = {"docs/features.md": features_page, "docs/commands.md": commands_page}
+
+
+def _range(feature: Feature) -> str:
+    low, high = feature.scale.low, feature.scale.high
+    return f"{low:g} to {high:g}{', log' if feature.scale.log else ''}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(_cell(text) for text in line)} |" for line in lines]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _paragraphs(text: str | None) -> str:
+    # \b and \f are click's marks for "do not wrap" and "end of help".
+    return (text or "").split("\f")[0].replace("\b\n", "").strip()
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every command that can be called, with what one types to call it, in the order of `--help`."""
+    if getattr(command, "hidden", False):
+        return
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _commands(f"{path} {name}", child)
+
+
+def _option(parameter: Any) -> tuple[str, str, str]:
+    if parameter.param_type_name == "argument":
+        name = parameter.human_readable_name
+    else:
+        name = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    default = parameter.default
+    shown = "" if default in (None, False, ()) or callable(default) else str(default)
+    return f"`{name}`", getattr(parameter, "help", None) or "", shown
+
+
+def main(arguments: list[str]) -> int:
+    stale = [path for path, page in PAGES.items() if not (ROOT / path).exists() or (ROOT / path).read_text() != page()]
+    if "--check" in arguments:
+        print("\n".join(f"{path} is out of date: run scripts/write_docs.py" for path in stale))
+        return 1 if stale else 0
+    for path in stale:
+        (ROOT / path).write_text(PAGES[path]())
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

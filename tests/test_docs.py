@@ -1,0 +1,36 @@
+"""The documents say what the program does: made pages are current, written ones name every field."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from dna.export import to_json
+from dna.vector import Interval, Profile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_made_pages_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/write_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_field_of_a_profile_is_described() -> None:
+    interval = Interval(t=1.0, features={}, demand={}, quality={}, dna=None, detail={})
+    profile = Profile(id="a", name="", machine={}, target={}, started=0.0, interval_s=1.0, intervals=(interval,))
+    document = to_json(profile)
+    summary, intervals = document["summary"], document["intervals"]
+    assert isinstance(summary, dict)
+    assert isinstance(intervals, list)
+    described = set(re.findall(r"`(\w+)`", (ROOT / "docs/profile-json.md").read_text()))
+    assert {*document, *summary, *intervals[0]} - described == set()
+
+
+def test_index_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    assert [p.name for p in sorted((ROOT / "docs").rglob("*.md")) if p.name not in index] == []
