@@ -18,6 +18,7 @@ TABLES = Layout(
         "op_of": ("u8", (SYSCALL_NUMBERS,)),
         "llc_of": ("u16", (MAX_CPUS,)),
         "node_of": ("u16", (MAX_CPUS,)),
+        "sample_every": ("u64", ()),
     },
 )
 

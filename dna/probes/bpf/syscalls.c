@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-// System calls: all are counted; windows of consecutive calls of a thread, one call in SAMPLE_EVERY on average, are timed
+// System calls: all are counted; windows of consecutive calls of a thread, one call in
+// tables.sample_every on average, are timed
 // and, where they move data, classified by what kind of file they move it through.
 
 #define WINDOW 8
@@ -31,8 +32,10 @@ INLINE int is_sampled(struct thread *t) {
     t->gap--;
     return 0;
   }
+  struct tables *tab = all_tables();
+  u32 every = tab ? tab->sample_every : 1;
   t->seed = t->seed * 1664525 + 1013904223;
-  t->gap = (t->seed >> 8) % (2 * WINDOW * (SAMPLE_EVERY - 1) + 1);
+  t->gap = (t->seed >> 8) % (2 * WINDOW * (every - 1) + 1);
   t->window = WINDOW - 1;
   t->windows++;
   return 1;

@@ -1,0 +1,130 @@
+"""TCP connections of processes, and who on this host is at the other end, from /proc."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dna.sample import TcpPeer
+from hal.errors import HalError
+from hal.host import Host
+
+_ESTABLISHED = "01"
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One established TCP connection seen from one end; addresses are the kernel's hexadecimal ``ADDRESS:PORT``."""
+
+    inode: int
+    local: str
+    remote: str
+
+    @property
+    def port(self) -> int:
+        """The remote port."""
+        return int(self.remote.rpartition(":")[2], 16)
+
+    @property
+    def local_port(self) -> int:
+        """The local port."""
+        return int(self.local.rpartition(":")[2], 16)
+
+
+def socket_inodes(host: Host, pid: int, *, most: int = 4096) -> set[int]:
+    """Return the inodes of the sockets that a process has open, of its first ``most`` descriptors."""
+    found: set[int] = set()
+    try:
+        names = host.list_dir(f"/proc/{pid}/fd")[:most]
+    except HalError:
+        return found
+    for name in names:
+        try:
+            match = _SOCKET.match(host.read_link(f"/proc/{pid}/fd/{name}"))
+        except HalError:
+            continue
+        if match:
+            found.add(int(match[1]))
+    return found
+
+
+def connections(host: Host, pid: int) -> Iterator[Connection]:
+    """Yield the established TCP connections of a process's network namespace, whoever owns them."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = host.read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]
+        except HalError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _ESTABLISHED:
+                yield Connection(int(fields[9]), _plain(fields[1]), _plain(fields[2]))
+
+
+def _plain(address: str) -> str:
+    """Write an IPv4 address mapped into IPv6 (::ffff:a.b.c.d) as the IPv4 address it is."""
+    host, _, port = address.rpartition(":")
+    if len(host) == 32 and host.startswith("0000000000000000FFFF0000"):
+        return f"{host[24:]}:{port}"
+    return address
+
+
+class Peers:
+    """Finds the processes at the other end of a target's connections; scans of all processes are few and remembered."""
+
+    MOST_PROCESSES = 64
+    """Processes of the target whose descriptors are read in one call."""
+    SCANS_APART = 6
+    """Calls between two scans of the whole host for owners of unknown ends."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._owner: dict[int, int] = {}
+        self._wait = 0
+
+    def find(self, pids: Iterable[int]) -> tuple[int, tuple[TcpPeer, ...]]:
+        """Return (established connections, peers on this host, most connected first)."""
+        chosen = sorted(pids)[: self.MOST_PROCESSES]
+        if not chosen:
+            return 0, ()
+        own = {inode for pid in chosen for inode in socket_inodes(self._host, pid)}
+        if not own:
+            return 0, ()
+        every = list(connections(self._host, chosen[0]))
+        mine = [connection for connection in every if connection.inode in own]
+        other_end = {(c.local, c.remote): c for c in every}
+        far = [(c, end) for c in mine if (end := other_end.get((c.remote, c.local))) and end.inode not in own]
+        self._find_owners({end.inode for _, end in far})
+        return len(mine), self._peers(far)
+
+    def _find_owners(self, wanted: set[int]) -> None:
+        unknown = wanted - self._owner.keys()
+        self._wait = max(self._wait - 1, 0)
+        if not unknown or self._wait:
+            return
+        self._wait = self.SCANS_APART
+        self._owner = {inode: pid for inode, pid in self._owner.items() if inode in wanted}
+        for name in self._host.list_dir("/proc"):
+            if not unknown:
+                break
+            if name.isdigit():
+                held = socket_inodes(self._host, int(name)) & unknown
+                self._owner.update(dict.fromkeys(held, int(name)))
+                unknown -= held
+
+    def _peers(self, far: list[tuple[Connection, Connection]]) -> tuple[TcpPeer, ...]:
+        # The lower of the two ports is the service's: the other one is ephemeral.
+        found: Counter[tuple[int, int]] = Counter()
+        for near, end in far:
+            if (pid := self._owner.get(end.inode)) is not None:
+                found[pid, min(near.port, near.local_port)] += 1
+        return tuple(TcpPeer(pid, self._name(pid), count, port) for (pid, port), count in found.most_common(8))
+
+    def _name(self, pid: int) -> str:
+        try:
+            return self._host.read_text(f"/proc/{pid}/comm").strip()
+        except HalError:
+            return "?"
