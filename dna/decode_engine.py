@@ -41,6 +41,10 @@ class Instruction:
     """Columns of registers that it writes, as a bit mask."""
     leaves: bool
     """Whether the next instruction executed may be another than the one behind it."""
+    never_falls_through: bool = False
+    """Whether the one behind it is never executed next: jumps without condition, returns, traps."""
+    padding: bool = False
+    """Whether it fills up the space before an aligned branch target."""
 
 
 class Engine:
@@ -52,6 +56,7 @@ class Engine:
     def __init__(self, columns: tuple[str, ...], bits: int) -> None:
         self._cs = capstone.Cs(self._ARCH, self._MODE[bits])
         self._cs.detail = True
+        self._sizes = capstone.Cs(self._ARCH, self._MODE[bits])
         library = capstone._cs
         self._handle = self._cs.csh
         # By index: a function object of our own, whose types are not shared with capstone's.
@@ -87,6 +92,13 @@ class Engine:
             self._at,
         )
         return self._instruction() if done else None
+
+    def last_size(self, code: bytes) -> tuple[int, int]:
+        """Return (size of the last instruction, number of instructions) of code that ends with one; (0, n) where not."""
+        swept, end, size = 0, 0, 0
+        for address, size, _, _ in self._sizes.disasm_lite(code, 0):
+            swept, end = swept + 1, address + size
+        return (size if end == len(code) else 0), swept
 
     def _instruction(self) -> Instruction:
         raise NotImplementedError
@@ -139,7 +151,15 @@ class _X86(Engine):
         written = self._mask_written()
         if names and not memory_first and not mnemonic.startswith(("cmp", "test")):
             written |= self._bit(names[0])  # capstone calls the destination of some AVX moves read
-        return Instruction(kind, insn.size, self._access(mnemonic, memory, insn.size), written, leaves)
+        return Instruction(
+            kind,
+            insn.size,
+            self._access(mnemonic, memory, insn.size),
+            written,
+            leaves,
+            never_falls_through=mnemonic.rsplit(" ", 1)[-1] in _X86_NEVER_ON,
+            padding=mnemonic.rsplit(" ", 1)[-1] in _X86_PADDING,
+        )
 
     def _access(self, mnemonic: str, memory: list[Any], size: int) -> Access | None:
         name = mnemonic.rsplit(" ", 1)[-1]
@@ -175,6 +195,10 @@ class _X86(Engine):
         return self._column_of[register] if full else -1
 
 
+_X86_NEVER_ON = frozenset(
+    {"jmp", "ljmp", "ret", "retf", "retfq", "iret", "iretd", "iretq", "ud2", "hlt", "sysret", "sysretq"}
+)
+_X86_PADDING = frozenset({"nop", "int3"})
 _X86_NO_ACCESS = frozenset({"lea", "clflush", "clflushopt", "clwb", "cldemote", "invlpg", "endbr64", "endbr32"})
 _X86_WHOLE: dict[str, str] = {"rip": "pc", "eip": "pc"}
 for _letter in "abcd":
@@ -186,6 +210,9 @@ for _pair in ("si", "di", "bp", "sp"):
 for _number in range(8, 16):
     for _suffix in ("", "d", "w", "b"):
         _X86_WHOLE[f"r{_number}{_suffix}"] = f"r{_number}"
+
+
+_ARM_NEVER_ON = frozenset({"b", "br", "ret", "brk", "udf", "eret"})
 
 
 class _Arm64(Engine):
@@ -220,7 +247,15 @@ class _Arm64(Engine):
         # Of atomic operations capstone does not say which registers they write.
         for name in names if kind in (LOAD, STORE) else names[:1]:
             written |= self._bit(name)
-        return Instruction(kind, insn.size, access, written & ~(1 << self._zero), leaves)
+        return Instruction(
+            kind,
+            insn.size,
+            access,
+            written & ~(1 << self._zero),
+            leaves,
+            never_falls_through=mnemonic in _ARM_NEVER_ON,
+            padding=mnemonic == "nop",
+        )
 
     def _operand(self, operand: Any) -> Access | None:
         memory = operand.value.mem
