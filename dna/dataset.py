@@ -112,7 +112,7 @@ def _load_npz(path: Path) -> Dataset:
         with np.load(path, allow_pickle=False) as archive:
             names = [str(name) for name in archive["features"]]
             stored, workloads, runs = archive["raw"], archive["workloads"], archive["runs"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"cannot read {path}: {error}", remedy=_EXPORT) from error
     raw = np.full((len(stored), len(FEATURE_NAMES)), np.nan, dtype=np.float32)
     for column, name in enumerate(FEATURE_NAMES):
@@ -143,3 +143,19 @@ def _rows(document: Mapping[str, object], fallback: str) -> Iterable[tuple[Featu
     if not isinstance(intervals, list):
         raise TypeError("intervals is not a list")
     return [(interval["features"], label, run) for interval in intervals]
+
+
+def gather(files: Sequence[Path], store: Path | None) -> Dataset:
+    """Return the data of ``files``, or without any, of the named profiles of the history at ``store`` (or the default one)."""
+    if files:
+        return load(files)
+    from dna.store import Store
+
+    with Store.open(store, create=False) as history:
+        data = from_profiles(history.get(stored.id) for stored in history.profiles())
+    if not len(data):
+        raise DatasetError(
+            f"no named profiles in {history.path}",
+            remedy="record some with `dna profile --name PROGRAM/LOAD ...`, or give files with --from",
+        )
+    return data

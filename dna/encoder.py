@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ FORMAT = "workload-dna-encoder"
 VERSION = 1
 MODEL_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parent / "models"
+ENVIRONMENT = "DNA_MODEL"
+"""Environment variable naming the folder of a model to use in place of the shipped one."""
 CLIP = 4.0
 """Normalised values are limited to this many standard deviations, so that one strange feature cannot rule the vector."""
 
@@ -45,6 +48,12 @@ _TENSORS = (
     "reference",
     "novelty",
 )
+
+
+def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the model (and library) to use where none is named."""
+    chosen = environment.get(ENVIRONMENT)
+    return Path(chosen).expanduser() if chosen else SHIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +100,8 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Encoder:
-        """Read a model file, or the one in a folder; the shipped one by default. Raises ModelError."""
-        path = path or SHIPPED
+        """Read a model file, or the one in a folder; by default that of DNA_MODEL, else the shipped one. Raises ModelError."""
+        path = path or default_folder()
         file = path / MODEL_FILE if path.is_dir() else path
         if not file.exists():
             raise ModelError(f"there is no model at {file}", remedy=_REINSTALL if path == SHIPPED else _RETRAIN)
