@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dna.errors import DnaError
+from dna.target import Target
 from hal.errors import EXIT_FAILED, HalError
+from ui import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dna.library import Library
+    from dna.summary import Summary
+    from dna.vector import Features, Interval, Match, Profile
+    from ui.live import Comparison
 
 app = typer.Typer(
     name="dna",
@@ -45,6 +56,171 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+@app.command("profile", cls=options.WithCommand)
+def profile_command(
+    ctx: typer.Context,
+    command: options.Command = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    unit: options.Unit = None,
+    container: options.Container = None,
+    comm: options.Comm = None,
+    host: options.WholeHost = False,
+    interval: Annotated[float, typer.Option(metavar="SECONDS", help="Length of one interval.")] = 5.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long; 0 is until it ends or Ctrl-C.",
+            show_default="30; a command until it ends",
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="LABEL", help="Name for it in the history.")] = "",
+    json: Annotated[str, typer.Option("--json", metavar="FILE", help="Write it as JSON; - is standard output.")] = "",
+    no_live: Annotated[bool, typer.Option("--no-live", help="Plain lines, on a terminal too.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Do not keep it in the history.")] = False,
+    store: Annotated[Path | None, typer.Option("--store", metavar="PATH", help="The history to keep it in.")] = None,
+) -> None:
+    """Watch a running program or a command: live view, then what it is, its vector and what it resembles."""
+    from ui.options import choose_target, command_of, duration_of, interval_of
+
+    target = choose_target(
+        pid=pid,
+        cgroup=cgroup,
+        unit=unit,
+        container=container,
+        comm=comm,
+        host=host,
+        command=command_of(ctx, command),
+    )
+    limit = duration_of(duration, default=None if target.kind == "command" else 30.0)
+    times = (min(interval_of(interval), limit or interval), limit)
+    status = _profile(target, times, name=name, json=json, live=not no_live, store=None if no_store else (store,))
+    if status:
+        raise typer.Exit(status)
+
+
+def _profile(
+    target: Target,
+    times: tuple[float, float | None],
+    *,
+    name: str,
+    json: str,
+    live: bool,
+    store: tuple[Path | None] | None,
+) -> int:
+    """Profile, show and keep; ``times`` are (interval, duration), ``store`` None or (path,). Return the exit status."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from dna.profiler import Profiler
+    from ui.live import follow
+    from ui.summary import nothing_measured, summary
+    from ui.terminal import diverted, shows_live
+
+    _check_outputs(json, store)
+    # A launched command keeps standard output to itself, as under `time` and `perf stat`.
+    console = Console(stderr=json == "-" or target.kind == "command", highlight=False)
+    aside = live and target.kind == "command" and shows_live(console)
+    known = _Known(store[0] if store else None)
+    with diverted(console) if aside else nullcontext(console) as shown:
+        with Profiler(target, interval=times[0], duration=times[1]) as profiler:
+            comparison = known.comparison()
+            follow(profiler, console=shown, interval_s=times[0], duration_s=times[1], live=live, comparison=comparison)
+            profile = profiler.profile(name)
+        status = exit_status(profiler.exit_status)
+    if not profile.intervals:
+        message, remedy = nothing_measured(profile.target, times[0])
+        if status:  # the command failed on its own: that is the news, and its status is what counts
+            typer.echo(f"dna: {message}", err=True)
+            return status
+        raise DnaError(message, remedy=remedy)
+    totals = known.summarise(profile)
+    console.print(summary(profile, totals, console))
+    _keep(profile, known, console, json=json, store=store)
+    return status
+
+
+def exit_status(status: int | None) -> int:
+    """Return a launched command's exit status as a shell gives it: 128 and the signal's number where it was killed."""
+    if status is None:
+        return 0
+    return 128 - status if status < 0 else status
+
+
+class _Known:
+    """The labelled workloads of the model in use, shipped ones and the user's; read once, and not before they are needed."""
+
+    def __init__(self, store: Path | None) -> None:
+        self._store = store
+
+    @cached_property
+    def library(self) -> Library | None:
+        """None where no model's library can be read: a profile is worth having without."""
+        from dna.encoder import default_folder
+        from dna.library import Library
+        from dna.store import Store
+
+        try:
+            library = Library.load([default_folder() / "library.json"])
+        except DnaError:
+            return None
+        try:
+            with Store.open(self._store, create=False) as history:
+                return library.with_entries(history.entries(library.model), library.model)
+        except DnaError:
+            return library
+
+    def comparison(self) -> Comparison:
+        """Return how the live view tells what is special."""
+        from ui.live import Comparison
+
+        library = self.library
+        if library is None or not library.entries:
+            return Comparison()
+
+        def distinctive(features: Features) -> list[tuple[str, float, float]]:
+            return [(trait.name, trait.value, trait.score) for trait in library.traits(features, 16)]
+
+        def nearest(interval: Interval) -> list[Match]:
+            same = interval.dna is not None and interval.dna.model == library.model
+            return library.nearest(interval.dna.vector, 3) if interval.dna and same else []
+
+        return Comparison(distinctive, nearest)
+
+    def summarise(self, profile: Profile) -> Summary:
+        """Return a profile's summary with what it resembles."""
+        from dna.summary import summarise
+
+        return summarise(profile, self.library)
+
+
+def _check_outputs(json: str, store: tuple[Path | None] | None) -> None:
+    """Fail before measuring rather than after it, where the result could not be kept."""
+    from dna.store import Store
+
+    folder = Path(json).absolute().parent
+    if json not in ("", "-") and not folder.is_dir():
+        raise options.OptionError(f"--json {json}: there is no folder {folder}")
+    if store:
+        Store.open(store[0]).close()
+
+
+def _keep(profile: Profile, known: _Known, console: Console, *, json: str, store: tuple[Path | None] | None) -> None:
+    from dna.export import dumps, to_json, write_json
+    from dna.store import Store
+
+    if json == "-":
+        typer.echo(dumps(to_json(profile, known.library), indent=1))
+    elif json:
+        write_json(profile, json, known.library)
+    if store:
+        with Store.open(store[0]) as history:
+            identity = history.save(profile)
+        console.print(f"\nKept as {identity}: dna show {profile.name or identity}", style="bright_black", markup=False)
 
 
 From = Annotated[

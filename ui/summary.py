@@ -154,9 +154,9 @@ def _lost(profile: Profile) -> str:
     return "lost " + ", ".join(lost) if lost else "no events lost"
 
 
-def nothing_measured(target: Mapping[str, object], missing: Mapping[str, str]) -> tuple[str, str]:
+def nothing_measured(target: Mapping[str, object], interval_s: float) -> tuple[str, str]:
     """Return (message, remedy) for a profile without a single interval."""
-    description = describe({}, {}, missing=missing)
-    message = f"nothing was measured of {target_line(target)}: it ended before the first interval was over"
-    remedies = [gap.remedy for gap in description.gaps if gap.remedy]
-    return message, remedies[0] if remedies else "Give a shorter --interval, or a target that lives longer."
+    message = (
+        f"nothing was measured of {target_line(target)}: it was over before the first interval ({interval_s:g} s) was"
+    )
+    return message, "Give a shorter --interval, or a target that lives longer."

@@ -1,0 +1,138 @@
+"""Options that several commands share, from the words of the command line to values: targets and time spans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from dna.errors import DnaError
+from dna.target import Target
+from hal.errors import EXIT_USAGE
+
+Pid = Annotated[int | None, typer.Option("--pid", metavar="N", help="A process, its threads and children.")]
+Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="A cgroup and those below it.")]
+Unit = Annotated[str | None, typer.Option("--unit", metavar="NAME", help="A systemd unit.")]
+Container = Annotated[str | None, typer.Option("--container", metavar="ID", help="A container, by id or name.")]
+Comm = Annotated[str | None, typer.Option("--comm", metavar="REGEX", help="All processes of a command name.")]
+WholeHost = Annotated[bool, typer.Option("--host", help="Everything that runs on this machine.")]
+Command = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="-- COMMAND", help="A command to start and follow; its exit status is passed on."),
+]
+
+LEAST_INTERVAL_S = 0.2
+MOST_INTERVAL_S = 3600.0
+
+_HOW = "Give one of --pid N, --cgroup PATH, --unit NAME, --container ID, --comm REGEX, --host, or -- COMMAND..."
+_BEHIND = "dna.behind_dashes"
+
+
+class OptionError(DnaError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = EXIT_USAGE
+
+
+class WithCommand(TyperCommand):
+    """A command that takes another command after ``--``; options behind it belong to that one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remember what stood behind ``--``: typer drops the dashes."""
+        ctx.allow_interspersed_args = False
+        ctx.meta[_BEHIND] = args[args.index("--") + 1 :] if "--" in args else None
+        return super().parse_args(ctx, args)
+
+
+def command_of(ctx: typer.Context, words: Sequence[str] | None) -> list[str] | None:
+    """Return the command given after ``--``, None where there was no ``--``.
+
+    Raises:
+        OptionError: words without ``--`` before them.
+    """
+    behind: list[str] | None = ctx.meta.get(_BEHIND)
+    if behind is not None and behind == list(words or []):
+        return behind
+    if not words:
+        return None
+    word = words[0]
+    if word.isdigit():
+        raise OptionError(f"{word}: what is it?", remedy=f"A process is --pid {word}; a command to start is -- {word}")
+    remedy = f"A running program is --comm {word}, a command to start is -- {' '.join(words)}"
+    raise OptionError(f"{word}: say whether it runs or is to be started", remedy=remedy)
+
+
+def choose_target(
+    *,
+    pid: int | None = None,
+    cgroup: str | None = None,
+    unit: str | None = None,
+    container: str | None = None,
+    comm: str | None = None,
+    host: bool = False,
+    command: Sequence[str] | None = None,
+) -> Target:
+    """Return the one target that the options name.
+
+    Raises:
+        OptionError: none or several were given.
+        TargetError: the one given is misnamed.
+    """
+    given = {
+        "--pid": pid is not None,
+        "--cgroup": cgroup is not None,
+        "--unit": unit is not None,
+        "--container": container is not None,
+        "--comm": comm is not None,
+        "--host": host,
+        "-- COMMAND": command is not None,
+    }
+    names = [name for name, present in given.items() if present]
+    if not names:
+        raise OptionError("no target", remedy=_HOW)
+    if len(names) > 1:
+        raise OptionError(f"{len(names)} targets: {', '.join(names)}", remedy="Give exactly one.")
+    if pid is not None:
+        return Target.pid(pid)
+    if cgroup is not None:
+        return Target.cgroup(cgroup)
+    if unit is not None:
+        return Target.unit(unit)
+    if container is not None:
+        return Target.container(container)
+    if comm is not None:
+        return Target.comm(comm)
+    return Target.host() if host else Target.command(command or [])
+
+
+def interval_of(seconds: float) -> float:
+    """Return a valid interval in seconds.
+
+    Raises:
+        OptionError: it is too short, too long, or no number.
+    """
+    if not LEAST_INTERVAL_S <= seconds <= MOST_INTERVAL_S:
+        raise OptionError(
+            f"--interval {seconds:g}: seconds between {LEAST_INTERVAL_S:g} and {MOST_INTERVAL_S:g}",
+            remedy="Two to five seconds suit most workloads.",
+        )
+    return seconds
+
+
+def duration_of(seconds: float | None, *, default: float | None) -> float | None:
+    """Return how long to measure in seconds, None for until the end; 0 asks for that.
+
+    Raises:
+        OptionError: it is negative, too short, or no number.
+    """
+    if seconds is None:
+        return default
+    if seconds == 0:
+        return None
+    if not LEAST_INTERVAL_S <= seconds < 1e9:
+        raise OptionError(
+            f"--duration {seconds:g}: seconds, {LEAST_INTERVAL_S:g} or more", remedy="0 is until it ends, or Ctrl-C."
+        )
+    return seconds
