@@ -10,12 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from hal.errors import UnsupportedError, translate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,23 +27,29 @@ _SYSCALLS = {
         "read": 0,
         "close": 3,
         "ioctl": 16,
+        "sched_setaffinity": 203,
+        "sched_getaffinity": 204,
         "openat": 257,
         "move_pages": 279,
         "perf_event_open": 298,
         "prlimit64": 302,
         "bpf": 321,
         "pidfd_open": 434,
+        "process_madvise": 440,
     },
     "generic": {
         "ioctl": 29,
         "openat": 56,
         "close": 57,
         "read": 63,
+        "sched_setaffinity": 122,
+        "sched_getaffinity": 123,
         "move_pages": 239,
         "perf_event_open": 241,
         "prlimit64": 261,
         "bpf": 280,
         "pidfd_open": 434,
+        "process_madvise": 440,
     },
 }
 
@@ -200,6 +207,8 @@ class LinuxHost:
         time.sleep(seconds)
 
     def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
+        import numpy as np  # here, so that counting also runs where there is none (make lab-pmu)
+
         pages = np.ascontiguousarray(addresses, dtype=np.uint64)
         status = np.zeros(len(pages), dtype=np.int32)
         self.syscall("move_pages", pid, len(pages), pages.ctypes.data, 0, status.ctypes.data, 0)
