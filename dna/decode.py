@@ -39,10 +39,10 @@ from hal.perf_sampling import register_names
 CODE_BYTES = 32
 """Bytes of code from the instruction pointer on that ``Decoder.site`` likes to see, and as many before it."""
 
-_LOOK_AHEAD = 6
+_LOOK_AHEAD = 4
 _MOST_KNOWN = 8192
-_SWEEPS, _VOTES = 8, 3
-_DECODE_US, _SWEEP_US = 20.0, 2.0
+_SWEEPS, _VOTES = 8, 2
+_DECODE_US, _SWEEP_US = 30.0, 2.0
 _NOP = {"x86_64": b"\x90", "aarch64": b"\x1f\x20\x03\xd5"}
 
 
@@ -114,19 +114,17 @@ class Decoder:
         return self._sites[key]
 
     def _new_site(self, code: bytes, bits: int, before: bytes) -> Site | None:
-        following = self.instruction(code, bits)
-        if following is None:
-            return None
         size = self.previous_size(before, bits)
         previous = self.instruction(before[len(before) - size :], bits) if size else None
         if previous is None:
-            return Site(following.kind, self._next_access(following, code, bits))
+            following = self.instruction(code, bits)
+            return None if following is None else Site(following.kind, self._next_access(code, bits))
         if previous.padding or previous.never_falls_through:
-            return Site(BRANCH, self._next_access(following, code, bits))
+            return Site(BRANCH, self._next_access(code, bits))
         access = previous.access
         if access is not None and not access.registers() & previous.written and not previous.leaves:
             return Site(previous.kind, self._shifted(access, -size))
-        return Site(previous.kind, self._next_access(following, code, bits))
+        return Site(previous.kind, self._next_access(code, bits))
 
     def previous_size(self, before: bytes, bits: int = 64) -> int:
         """Return the size of the instruction that ends where ``before`` ends, 0 where that cannot be told."""
@@ -143,10 +141,10 @@ class Decoder:
                     return size
         return 0
 
-    def _next_access(self, first: Instruction, code: bytes, bits: int) -> Access | None:
-        here: Instruction | None = first
+    def _next_access(self, code: bytes, bits: int) -> Access | None:
         offset, written = 0, 0
         for _ in range(_LOOK_AHEAD):
+            here = self.instruction(code[offset:], bits) if offset < len(code) else None
             if here is None:
                 return None
             if here.access is not None and not here.access.registers() & written:
@@ -155,7 +153,6 @@ class Decoder:
                 return None
             written |= here.written
             offset += here.size
-            here = self.instruction(code[offset:], bits) if offset < len(code) else None
         return None
 
     def _shifted(self, access: Access, offset: int) -> Access:

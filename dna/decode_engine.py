@@ -11,6 +11,7 @@ from capstone import arm64_const, x86_const
 
 from dna.decode_rules import LOAD, STORE, arm64_kind, x86_kind
 
+_INSN_BYTES = ctypes.sizeof(capstone._cs_insn)
 EXTEND_NONE, EXTEND_UNSIGNED, EXTEND_SIGNED = 0, 1, 2
 
 
@@ -60,9 +61,11 @@ class Engine:
         library = capstone._cs
         self._handle = self._cs.csh
         # By index: a function object of our own, whose types are not shared with capstone's.
-        self._disassemble, self._registers_of, allocate = (
-            library[name] for name in ("cs_disasm_iter", "cs_regs_access", "cs_malloc")
+        self._disassemble, self._registers_of, allocate, self._sweep, self._free = (
+            library[name] for name in ("cs_disasm_iter", "cs_regs_access", "cs_malloc", "cs_disasm", "cs_free")
         )
+        self._sweep.restype = ctypes.c_size_t
+        self._free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
         self._disassemble.restype = ctypes.c_bool
         allocate.restype = ctypes.c_void_p
         self._at = ctypes.c_void_p(allocate(self._handle))
@@ -95,10 +98,16 @@ class Engine:
 
     def last_size(self, code: bytes) -> tuple[int, int]:
         """Return (size of the last instruction, number of instructions) of code that ends with one; (0, n) where not."""
-        swept, end, size = 0, 0, 0
-        for address, size, _, _ in self._sizes.disasm_lite(code, 0):
-            swept, end = swept + 1, address + size
-        return (size if end == len(code) else 0), swept
+        first = ctypes.c_void_p()
+        swept = self._sweep(
+            self._sizes.csh, code, ctypes.c_size_t(len(code)), ctypes.c_uint64(0), 0, ctypes.byref(first)
+        )
+        if not swept or first.value is None:
+            return 0, 0
+        last = capstone._cs_insn.from_address(first.value + (swept - 1) * _INSN_BYTES)
+        size = last.size if last.address + last.size == len(code) else 0
+        self._free(first, swept)
+        return size, swept
 
     def _instruction(self) -> Instruction:
         raise NotImplementedError

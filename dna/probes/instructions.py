@@ -29,6 +29,7 @@ MOST_PER_S = 2000.0
 
 _START_HZ = 199.0
 _DECODE_SHARE = 0.002
+_SAVED_READS = 4
 _SITE_US, _FETCH_US = 1.5, 12.0
 _REREAD_AFTER = 12
 _MOST_SITES = 32768
@@ -117,8 +118,8 @@ class InstructionProbe:
     """Fills ``Sample.instructions``.
 
     Watches all CPUs where that is allowed and keeps the samples of the target's processes, else the target's threads one
-    by one. Decodes a random part of the samples if all would take more than 0.2 % of the interval; ``coverage`` says
-    which share that was (and, thread by thread, which share of the threads was watched).
+    by one. Decodes a random part of the samples if all would take more than 0.2 % of the time, what earlier intervals
+    left over included; ``coverage`` says which share that was (and, thread by thread, which share of the threads was watched).
     """
 
     name = "instructions"
@@ -130,6 +131,7 @@ class InstructionProbe:
         self._sampler: CpuSampler | ThreadSampler | None = None
         self._sites = _Sites()
         self._reads = 0
+        self._credit_us = math.inf  # cut to _SAVED_READS allowances at the first read
 
     def start(self, context: ProbeContext) -> None:
         self._context = context
@@ -197,19 +199,22 @@ class InstructionProbe:
         if len(self._sites.known) > _MOST_SITES:
             self._sites.clear()
         self._code.forget()
+        allowance = _DECODE_SHARE * interval_s * 1e6
         # One number for process and address; a collision would only mix up two samples.
         keys = user.ip ^ (user.pid.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        limit = self._spent_us() + _DECODE_SHARE * interval_s * 1e6
+        before = self._spent_us()
+        self._credit_us = min(self._credit_us, _SAVED_READS * allowance) + allowance
         kinds = np.full(len(first), _UNKNOWN, dtype=np.int64)
         accesses = np.full(len(first), _UNKNOWN, dtype=np.int64)
         done = len(user)
         for number, unique in enumerate(np.argsort(first)):
             at = int(first[unique])
-            if self._spent_us() + number * _SITE_US > limit:
+            if self._spent_us() - before + number * _SITE_US > self._credit_us:
                 done = at
                 break
             kinds[unique], accesses[unique] = self._site(int(user.pid[at]), int(user.ip[at]), int(user.bits[at]))
+        self._credit_us -= self._spent_us() - before
         return kinds[inverse[:done]], accesses[inverse[:done]]
 
     def _spent_us(self) -> float:
