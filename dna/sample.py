@@ -51,7 +51,7 @@ class SchedReading:
     runq_s: float | None
     """Time threads were runnable but waiting for a CPU."""
     offcpu_s: float | None
-    """Time threads were blocked."""
+    """Time threads that ran at all were blocked; those that slept through the interval are left out."""
     runq: Counts | None
     """Run-queue latency in ns, shape (BUCKETS,)."""
     slices: Counts | None
@@ -89,7 +89,8 @@ class InstructionReading:
     """Instruction pointers sampled by time, decoded."""
 
     user_samples: int
-    kernel_samples: int
+    kernel_samples: int | None
+    """None where the kernel allows sampling of user space only."""
     by_class: Counts
     """Decoded user-space samples, shape (7,)."""
     undecoded: int

@@ -10,7 +10,7 @@ import numpy as np
 from dna.members import Members
 from dna.probes.base import ProbeContext, Reading
 from dna.probes.bpf import layouts
-from dna.probes.bpf.threads import UnderWay, under_way
+from dna.probes.bpf.threads import correction, snapshot
 from dna.probes.syscalls import need_bpf
 from dna.sample import SchedReading
 from hal.errors import HalError
@@ -66,41 +66,36 @@ class SchedProbe:
         self._times.step(self._members.pids())
         self._sched = self._programs.meter(layouts.SCHED)
         self._follow = self._programs.meter(layouts.FOLLOW)
-        self._before = under_way(self._programs, self._host, self._cpus)
+        self._before = snapshot(self._programs, self._host)
 
     def read(self, interval_s: float) -> Reading[SchedReading]:
-        now = under_way(self._programs, self._host, self._cpus)
+        after = snapshot(self._programs, self._host)
         sched, follow = self._sched.delta_by_cpu(), self._follow.delta_by_cpu()
+        under_way = correction(self._before, after, cpus=self._cpus)
+        self._before = after
         oncpu_ns = (sched["oncpu_ns"] + follow["oncpu_ns"])[: self._cpus]
-        by_cpu = np.maximum(oncpu_ns + now.oncpu_by_cpu - self._before.oncpu_by_cpu, 0) * 1e-9
-        runq_s = max(int(sched["runq_ns"].sum()) + now.runq - self._before.runq, 0) * 1e-9
+        by_cpu = np.maximum(oncpu_ns + under_way.oncpu_by_cpu, 0) * 1e-9
+        runq_s = max(int(sched["runq_ns"].sum()) + under_way.runq, 0) * 1e-9
+        blocked_ns = sched["blocked_ns"].sum(axis=0) + under_way.blocked_by_class
         times = self._times.step(self._members.pids())
         processes, threads = _count_members(self._members)
-        oncpu_s = float(by_cpu.sum())
         reading = SchedReading(
-            oncpu_s=oncpu_s,
+            oncpu_s=float(by_cpu.sum()),
             runq_s=runq_s,
-            # What a thread neither ran nor waited for a CPU, it was blocked; idle threads that were never seen included.
-            offcpu_s=max(threads * interval_s - oncpu_s - runq_s, 0.0),
+            offcpu_s=float(np.maximum(blocked_ns, 0).sum()) * 1e-9,
             runq=sched["runq"].sum(axis=0),
             slices=sched["slices"].sum(axis=0),
             voluntary=int(sched["voluntary"].sum()),
             involuntary=int(sched["involuntary"].sum()),
             migrations=int(sched["migrations"].sum()),
             oncpu_by_cpu=by_cpu,
-            busiest_thread_s=self._busiest(now),
+            busiest_thread_s=under_way.busiest_ns * 1e-9,
             user_s=times[0] if times else None,
             system_s=times[1] if times else None,
             processes=processes,
             threads=threads,
         )
-        self._before = now
         return Reading(reading, lost=int(follow["unplaced"].sum()))
-
-    def _busiest(self, now: UnderWay) -> float:
-        before = self._before.oncpu_by_thread
-        steps = (total - before.get(tid, 0) for tid, total in now.oncpu_by_thread.items())
-        return max(max(steps, default=0), 0) * 1e-9
 
     def stop(self) -> None:
         """Detached with the programs."""
@@ -133,6 +128,7 @@ class ProcSchedProbe:
         now = self._read_all()
         zero = _Task(0, 0, 0, 0)
         pairs = [(task, self._last.get(tid, zero)) for tid, task in now.items()]
+        active = sum(task != old for task, old in pairs)  # idle members of a pool say nothing of what a program does
         runs = [max(task.run_ns - old.run_ns, 0) * 1e-9 for task, old in pairs]
         waits = sum(max(task.wait_ns - old.wait_ns, 0) for task, old in pairs) * 1e-9
         times = self._times.step(self._members.pids())
@@ -141,7 +137,7 @@ class ProcSchedProbe:
         reading = SchedReading(
             oncpu_s=sum(runs),
             runq_s=waits,
-            offcpu_s=max(len(now) * interval_s - sum(runs) - waits, 0.0),
+            offcpu_s=max(active * interval_s - sum(runs) - waits, 0.0),
             runq=None,
             slices=None,
             voluntary=sum(max(task.voluntary - old.voluntary, 0) for task, old in pairs),

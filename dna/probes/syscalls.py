@@ -8,7 +8,7 @@ from dna.errors import ProbeUnavailableError
 from dna.probes.base import ProbeContext, Reading
 from dna.probes.bpf import layouts
 from dna.probes.bpf.programs import Meter, Programs
-from dna.probes.bpf.threads import under_way
+from dna.probes.bpf.threads import correction, snapshot
 from dna.sample import SYSCALL_CLASSES, Counts, Seconds, SyscallReading
 from dna.syscalls import UNTYPED, SyscallTable, table
 
@@ -54,7 +54,7 @@ class SyscallProbe:
         self._blocks = self._try("on_switch", "blocked time")
         self._calls = self._programs.meter(layouts.SYSCALLS)
         self._sched: Meter = self._programs.meter(layouts.SCHED)
-        self._under_way = under_way(self._programs, self._host, self._cpus).blocked_by_class
+        self._before = snapshot(self._programs, self._host)
 
     def _try(self, program: str, part: str) -> bool:
         try:
@@ -83,10 +83,11 @@ class SyscallProbe:
     def _blocked(self) -> Seconds | None:
         if not self._blocks:
             return None
-        now = under_way(self._programs, self._host, self._cpus).blocked_by_class
+        after = snapshot(self._programs, self._host)
         ended = self._sched.delta()["blocked_ns"]
-        blocked: Seconds = np.maximum(ended + now - self._under_way, 0) * 1e-9
-        self._under_way = now
+        under_way = correction(self._before, after, cpus=self._cpus).blocked_by_class
+        self._before = after
+        blocked: Seconds = np.maximum(ended + under_way, 0) * 1e-9
         return blocked
 
     def stop(self) -> None:

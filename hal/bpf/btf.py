@@ -82,7 +82,7 @@ class Btf:
         found = self._blob.find(b"\0" + name.encode() + b"\0", self._strings, self._strings_end)
         if found < 0:
             raise KeyError(name)
-        return found + 1 - self._strings
+        return int(found + 1 - self._strings)
 
     def _compound(self, at: int) -> _Compound:
         offset, info, _size = _TYPE.unpack_from(self._blob, at)

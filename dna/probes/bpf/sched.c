@@ -89,10 +89,6 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
 
 INLINE u32 channel_now(struct tables *tab) {
   u64 task = current_task_typed();
-  if ((u32)bpf_get_current_pid_tgid() == 0)
-    return CHANNEL_INTERRUPT;
-  if (!u64_at(task, TASK_MM))
-    return CHANNEL_OTHER;  // a kernel thread
   u64 regs = registers_of(task);
   s64 nr = u64_at(regs, REGS_SYSCALL);
   // An interrupt that came in user mode leaves no system call number in the registers.
@@ -133,6 +129,9 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
   struct edge_key key = {.waker = waker, .wakee = wakee};
   struct edge *e = edges.lookup(&key);
   if (!e) {
+    // Kernel threads do housekeeping for everybody; that is no communication.
+    if (!u64_at(task, TASK_MM) || !u64_at(bpf_get_current_task(), TASK_MM))
+      return 0;
     struct edge fresh = {};
     fresh.waker_tgid = id >> 32;
     fresh.wakee_tgid = u32_at(task, TASK_TGID);

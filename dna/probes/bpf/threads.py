@@ -1,7 +1,8 @@
 """The table of threads that the programs keep, read through shared memory: what is under way and not yet counted.
 
-Counters are brought up to date when something ends (a slice, a wait). A thread that runs or sleeps through a whole
-interval ends nothing, so what is under way is added from here; otherwise long runners would look idle.
+Counters are brought up to date when something ends (a slice, a wait). A thread that runs through a whole interval ends
+nothing, so two snapshots of the table say what to add for what is under way at the end, and what to take off for what was
+under way, and so belongs to earlier intervals, at the beginning.
 """
 
 from __future__ import annotations
@@ -14,41 +15,78 @@ from numpy.typing import NDArray
 from dna.probes.bpf.programs import Programs
 from hal.host import Host
 
+_CLASSES = 8
+
 
 @dataclass(frozen=True, slots=True)
-class UnderWay:
-    """Nanoseconds under way at one moment."""
+class Snapshot:
+    """The table at one moment: times in ns of CLOCK_MONOTONIC, 0 for "not so"; all of shape (rows of the table,)."""
+
+    now: int
+    tid: NDArray[np.int64]
+    running_since: NDArray[np.int64]
+    ready_since: NDArray[np.int64]
+    blocked_since: NDArray[np.int64]
+    blocked_class: NDArray[np.int64]
+    cpu: NDArray[np.int64]
+    oncpu_ns: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What to add to the counters' differences, in ns; entries may be negative."""
 
     oncpu_by_cpu: NDArray[np.int64]
     """Shape (CPUs,)."""
     runq: int
     blocked_by_class: NDArray[np.int64]
-    """Shape (8,)."""
-    oncpu_by_thread: dict[int, int]
-    """Thread id to its whole time on CPU since it was first seen."""
+    """Shape (8,). Threads that were blocked all the time (idle members of a pool) are left out: they say what a program
+    has, not what it does."""
+    busiest_ns: int
+    """Time on CPU of the busiest thread."""
 
 
-def under_way(programs: Programs, host: Host, cpus: int) -> UnderWay:
-    """Read the table. Entries may change while they are read; what that can misplace is less than the read's own time."""
-    table = programs.threads
-    used = np.flatnonzero(table["tid"])
-    rows = table[used]
-    now = host.monotonic_ns()
-    on, off, ready = (rows[name].astype(np.int64) for name in ("on_ts", "off_ts", "ready_ts"))
-    running = on > 0
-    waiting = (ready > 0) & ~running
-    blocked = (off > 0) & (ready == 0) & ~running
-    run_ns = np.where(running, np.maximum(now - on, 0), 0)
-    cpu = np.clip(rows["cpu"].astype(np.int64) - 1, 0, cpus - 1)
-    return UnderWay(
-        oncpu_by_cpu=np.bincount(cpu[running], weights=run_ns[running], minlength=cpus).astype(np.int64),
-        runq=int(np.maximum(now - ready[waiting], 0).sum()),
-        blocked_by_class=np.bincount(
-            rows["blocked_class"][blocked] & 7, weights=np.maximum(now - off[blocked], 0), minlength=8
-        ).astype(np.int64),
-        oncpu_by_thread=dict(
-            zip(rows["tid"].tolist(), (rows["oncpu_ns"].astype(np.int64) + run_ns).tolist(), strict=True)
-        ),
+def snapshot(programs: Programs, host: Host) -> Snapshot:
+    """Copy the table. Entries may change meanwhile; what that can misplace is less than the copy's own time."""
+    rows = programs.threads.copy()
+    tid = rows["tid"].astype(np.int64)
+    on, off, ready = (np.where(tid > 0, rows[name].astype(np.int64), 0) for name in ("on_ts", "off_ts", "ready_ts"))
+    return Snapshot(
+        now=host.monotonic_ns(),
+        tid=tid,
+        running_since=on,
+        ready_since=np.where(on == 0, ready, 0),
+        blocked_since=np.where((on == 0) & (ready == 0), off, 0),
+        blocked_class=(rows["blocked_class"] & (_CLASSES - 1)).astype(np.int64),
+        cpu=rows["cpu"].astype(np.int64) - 1,
+        oncpu_ns=rows["oncpu_ns"].astype(np.int64),
+    )
+
+
+def _elapsed(since: NDArray[np.int64], now: int) -> NDArray[np.int64]:
+    return np.where(since > 0, np.maximum(now - since, 0), 0)
+
+
+def _by(index: NDArray[np.int64], nanoseconds: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    sums = np.bincount(np.clip(index, 0, length - 1), weights=nanoseconds, minlength=length)
+    return sums.astype(np.int64)
+
+
+def correction(before: Snapshot, after: Snapshot, *, cpus: int) -> Correction:
+    """Return what two snapshots say beyond the counters' differences between them."""
+    run_before = _elapsed(before.running_since, before.now)
+    run_after = _elapsed(after.running_since, after.now)
+    same = (after.blocked_since == before.blocked_since) & (after.tid == before.tid)
+    blocked_before = np.where(same, 0, _elapsed(before.blocked_since, before.now))
+    blocked_after = np.where(same, 0, _elapsed(after.blocked_since, after.now))
+    on_before = np.where(before.tid == after.tid, before.oncpu_ns + run_before, 0)
+    thread_ns = after.oncpu_ns + run_after - on_before
+    return Correction(
+        oncpu_by_cpu=_by(after.cpu, run_after, cpus) - _by(before.cpu, run_before, cpus),
+        runq=int(_elapsed(after.ready_since, after.now).sum() - _elapsed(before.ready_since, before.now).sum()),
+        blocked_by_class=_by(after.blocked_class, blocked_after, _CLASSES)
+        - _by(before.blocked_class, blocked_before, _CLASSES),
+        busiest_ns=int(max(np.where(after.tid > 0, thread_ns, 0).max(initial=0), 0)),
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hal.errors import HostError, NotPermittedError
-from hal.host import Host
 from hal.perf import Event, event, try_events, why_not
 from hal.pmu import CorePmu, core_pmus
+
+if TYPE_CHECKING:
+    from hal.host import Host
 
 ANCHOR = "instructions"
 """In every hardware group: ratios to it hold within the group, and it carries them over to the whole interval."""
