@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# Linux knows at most 8192 CPUs (NR_CPUS) and 1024 nodes; more is damage, and would take memory.
+_HIGHEST = 65535
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -14,6 +18,8 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
         ValueError: the text is not such a list.
     """
     numbers: set[int] = set()
+    if any(int(word) > _HIGHEST for word in re.findall(r"\d+", text)):
+        raise ValueError(f"a number above {_HIGHEST} in a list of CPUs or nodes")
     for part in text.strip().split(","):
         if part:
             numbers.update(_parse_part(part))

@@ -10,6 +10,7 @@ watched may well run there.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -145,6 +146,17 @@ class Topology:
         for cpu, value in values.items():
             array[cpu] = value
         return array
+
+
+def domains(last_cache: Mapping[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the last-level cache domains, given the CPUs that each CPU says it shares its last cache with.
+
+    A CPU is in exactly one domain even where those claims contradict each other, as in broken firmware tables.
+    """
+    together: dict[tuple[int, ...], list[int]] = {}
+    for cpu in sorted(last_cache):
+        together.setdefault(last_cache[cpu], []).append(cpu)
+    return tuple(sorted(tuple(cpus) for cpus in together.values()))
 
 
 def live(host: Host, *, devices: bool = True) -> Topology:

@@ -13,7 +13,7 @@ from pyhwloc.topology import TopologyFlags, TypeFilter
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology
+from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
 
 # Plugins that would start a GPU runtime, and with it allocate memory on the GPU, only to name it.
 _RUNTIMES = ("cuda", "nvml", "opencl", "gl", "rsmi", "levelzero")
@@ -89,15 +89,15 @@ def _convert(hwloc: Any, source: str, *, has_cpu: frozenset[int] | None) -> Topo
     kinds = _cpu_kinds(hwloc)
     allowed = set(hwloc.allowed_cpuset)
     last = {cpu: _last_cache(cpu, caches) or _package_cpus(cpu, package_of, online) for cpu in online}
-    llcs = tuple(sorted(set(last.values())))
-    llc_index = {domain: index for index, domain in enumerate(llcs)}
+    llcs = domains(last)
+    llc_of = {cpu: index for index, members in enumerate(llcs) for cpu in members}
     cpus = tuple(
         Cpu(
             os_index=cpu,
             core=core,
             package=package_of.get(cpu, 0),
             node=_nearest_node(cpu, nodes, has_cpu),
-            llc=llc_index[last[cpu]],
+            llc=llc_of[cpu],
             kind=next((index for index, (_, members) in enumerate(kinds) if cpu in members), 0),
             allowed=cpu in allowed,
         )

@@ -7,7 +7,7 @@ import re
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology
+from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
 
 _CPU = "/sys/devices/system/cpu"
 _NODE = "/sys/devices/system/node"
@@ -30,7 +30,8 @@ def read(host: Host, *, source: str, devices: bool = True) -> Topology:
     caches = _caches(host, online)
     packages = {cpu: _number(host, f"{_CPU}/cpu{cpu}/topology/physical_package_id", 0) for cpu in online}
     last = {cpu: _last_cache(cpu, caches) or tuple(c for c in online if packages[c] == packages[cpu]) for cpu in online}
-    llcs = tuple(sorted(set(last.values())))
+    llcs = domains(last)
+    llc_of = {cpu: index for index, members in enumerate(llcs) for cpu in members}
     package_index = {number: index for index, number in enumerate(sorted(set(packages.values())))}
     cores = _cores(host, online)
     kinds = _kinds(host)
@@ -42,7 +43,7 @@ def read(host: Host, *, source: str, devices: bool = True) -> Topology:
                 core=cores[cpu],
                 package=package_index[packages[cpu]],
                 node=node_of.get(cpu, UNKNOWN_NODE),
-                llc=llcs.index(last[cpu]),
+                llc=llc_of[cpu],
                 kind=next((index for index, (_, members) in enumerate(kinds) if cpu in members), 0),
             )
             for cpu in online
