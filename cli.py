@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -130,7 +131,7 @@ def _profile(
         with Profiler(target, interval=times[0], duration=times[1]) as profiler:
             comparison = known.comparison()
             follow(profiler, console=shown, interval_s=times[0], duration_s=times[1], live=live, comparison=comparison)
-            profile = profiler.profile(name)
+            profile = profiler.profile(name, tool=_tool_line())
         status = exit_status(profiler.exit_status)
     if not profile.intervals:
         message, remedy = nothing_measured(profile.target, times[0])
@@ -139,9 +140,14 @@ def _profile(
             return status
         raise DnaError(message, remedy=remedy)
     totals = known.summarise(profile)
-    console.print(summary(profile, totals, console))
+    console.print(summary(profile, totals, console, profiler.remedies))
     _keep(profile, known, console, json=json, store=store)
     return status
+
+
+def _tool_line() -> str:
+    """Return version and command line, which stand in every stored profile."""
+    return f"dna {tool_version()}: {shlex.join(['dna', *sys.argv[1:]])}"
 
 
 def exit_status(status: int | None) -> int:

@@ -214,6 +214,7 @@ def describe(
     nearest: Sequence[Match] = (),
     novelty: float | None = None,
     missing: Mapping[str, str] | None = None,
+    remedies: Mapping[str, str] | None = None,
 ) -> Description:
     """Return a workload in words.
 
@@ -222,7 +223,8 @@ def describe(
         demand: likewise.
         nearest: labelled workloads, nearest first.
         novelty: see ``dna.vector.Dna.novelty``.
-        missing: part to reason (and remedy, after a line break), as in ``Quality.missing``.
+        missing: part to reason, as in ``Quality.missing``.
+        remedies: part to remedy, where there is one.
     """
     values = {**features, **{_DEMAND + name: value for name, value in demand.items()}}
     kind = next((_finding(rule, values) for rule in KINDS if _holds(rule, values)), None)
@@ -234,7 +236,7 @@ def describe(
         resembles=resemblance(nearest, novelty),
         nearest=tuple(nearest),
         novelty=novelty,
-        gaps=gaps_of(missing or {}),
+        gaps=gaps_of(missing or {}, remedies),
     )
 
 
@@ -250,13 +252,16 @@ def resemblance(nearest: Sequence[Match], novelty: float | None) -> str:
     return f"Most like {closest}."
 
 
-def gaps_of(missing: Mapping[str, str]) -> tuple[Gap, ...]:
-    """Group what is missing by its reason, most parts first; a remedy is what follows a line break in the reason."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for part, text in missing.items():
-        reason, _, remedy = text.strip().partition("\n")
-        grouped.setdefault((reason.strip(), remedy.strip()), []).append(part)
-    gaps = [Gap(reason, remedy, tuple(sorted(parts))) for (reason, remedy), parts in grouped.items()]
+def gaps_of(missing: Mapping[str, str], remedies: Mapping[str, str] | None = None) -> tuple[Gap, ...]:
+    """Group what is missing by its reason, most parts first, with the first remedy known for it."""
+    grouped: dict[str, list[str]] = {}
+    for part, reason in missing.items():
+        grouped.setdefault(reason.strip(), []).append(part)
+    known = remedies or {}
+    gaps = [
+        Gap(reason, next((known[part] for part in parts if known.get(part)), ""), tuple(sorted(parts)))
+        for reason, parts in grouped.items()
+    ]
     return tuple(sorted(gaps, key=lambda gap: (-len(gap.parts), gap.parts)))
 
 

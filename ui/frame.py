@@ -148,7 +148,7 @@ def _resembles(view: View) -> str:
 def gaps(view: View) -> tuple[Gap, ...]:
     """Return what the latest interval lacks, grouped by reason."""
     missing = numbers_or_text(view.last.quality if view.last else {}, "missing")
-    return gaps_of({part: str(reason) for part, reason in missing.items()})
+    return gaps_of({part: str(reason) for part, reason in missing.items()}, view.remedies)
 
 
 def _gap_rows(view: View, width: int, glyphs: Glyphs) -> Rows:
@@ -166,9 +166,9 @@ def quality_line(view: View) -> str:
         return "quality: nothing measured yet"
     quality = view.last.quality
     found = gaps(view)
-    missing = "nothing missing"
-    if found:
-        missing = "missing " + "; ".join(f"{', '.join(gap.parts)} ({gap.reason})" for gap in found)
+    parts = ", ".join(part for gap in found for part in gap.parts)
+    reasons = "; ".join(gap.reason for gap in found)
+    missing = f"missing {parts} ({reasons})" if found else "nothing missing"
     return f"own cost {own_cost(quality, view.interval_s)} · {lost_line(quality)} · {missing}"
 
 
@@ -181,12 +181,11 @@ def lost_line(quality: Mapping[str, object]) -> str:
 
 
 def own_cost(quality: Mapping[str, object], interval_s: float) -> str:
-    """Return the profiler's own CPU time in per cent of a core, its kernel programs apart."""
+    """Return the CPU time of the profiler and its kernel programs in per cent of a core."""
     own, kernel = number(quality, "own_cpu_s"), number(quality, "bpf_cpu_s")
     if own is None or interval_s <= 0:
         return "unknown"
-    text = f"{percent(own / interval_s)} of a core"
-    return text if kernel is None else f"{text} + {percent(kernel / interval_s)} in the kernel"
+    return f"{percent((own + (kernel or 0.0)) / interval_s)} of a core"
 
 
 # --- body

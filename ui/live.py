@@ -109,7 +109,7 @@ class LiveView:
         self._keys = Keys(sys.stdin.fileno() if _has_descriptor() else None)
         self._screen = Screen(console, self._keys)
         self._lock = self._screen.lock
-        self._newest = View(source.machine, source.target_info, interval_s, duration_s)
+        self._newest = View(source.machine, source.target_info, interval_s, duration_s, remedies=dict(source.remedies))
         self._shown = self._newest
         self._size = (0, 0)
         self._began = self._last = clock()

@@ -20,7 +20,7 @@ from ui.units import clock, percent, si, value_with_unit
 from ui.view import number, numbers, numbers_or_text
 
 
-def description_of(profile: Profile, summary: Summary) -> Description:
+def description_of(profile: Profile, summary: Summary, remedies: Mapping[str, str] | None = None) -> Description:
     """Return the words for a profile."""
     return describe(
         summary.features,
@@ -28,6 +28,7 @@ def description_of(profile: Profile, summary: Summary) -> Description:
         nearest=summary.nearest,
         novelty=summary.dna.novelty if summary.dna else None,
         missing=missing_of(profile),
+        remedies=remedies,
     )
 
 
@@ -39,10 +40,12 @@ def missing_of(profile: Profile) -> dict[str, str]:
     return found
 
 
-def summary(profile: Profile, totals: Summary, console: Console) -> RenderableType:
-    """Return the summary of a profile that has at least one interval, for ``console``."""
+def summary(
+    profile: Profile, totals: Summary, console: Console, remedies: Mapping[str, str] | None = None
+) -> RenderableType:
+    """Return the summary of a profile that has at least one interval; ``remedies`` as in ``Source``."""
     glyphs = glyphs_for(console)
-    description = description_of(profile, totals)
+    description = description_of(profile, totals, remedies)
     blocks = [
         _head(profile, totals, glyphs),
         _words(description, glyphs),

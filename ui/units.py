@@ -82,9 +82,9 @@ def value_with_unit(value: float | None, unit: str) -> str:
     if unit == "1":
         return si(value)
     if unit == "ratio":
-        return three_digits(value)
+        return three_digits(value) if value < 1000 else si(value)
     if unit == "1/kinstr":
-        return f"{three_digits(value)} /kinstr"
+        return f"{si(value)} /kinstr"
     return f"{si(value)} {unit}"
 
 

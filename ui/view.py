@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dna.describe import distinctive as from_the_middle
@@ -24,8 +24,20 @@ type Nearest = Callable[[Interval], Sequence[Match]]
 class Source(Protocol):
     """What a view follows: the profiler, or a recording."""
 
-    machine: Mapping[str, object]
-    target_info: Mapping[str, object]
+    @property
+    def machine(self) -> Mapping[str, object]:
+        """Facts of the machine, see ``dna.machine``."""
+        ...
+
+    @property
+    def target_info(self) -> Mapping[str, object]:
+        """Facts of the target."""
+        ...
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """Probe to what would bring it, for those that are missing."""
+        ...
 
     def __iter__(self) -> Iterator[Interval]:
         """Yield one interval after the other until the end."""
@@ -55,6 +67,8 @@ class View:
     features: tuple[tuple[str, float, float], ...] = ()
     """Those that make this workload itself: (name, value, deviation)."""
     nearest: tuple[Match, ...] = ()
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    """See ``Source.remedies``."""
     paused: bool = False
     help: bool = False
 
@@ -85,7 +99,7 @@ class View:
     def missing(self, part: str) -> str:
         """Return why a probe is missing, in one line; empty where it is not."""
         reasons = numbers_or_text(self.last.quality if self.last else {}, "missing")
-        return str(reasons.get(part, "")).partition("\n")[0]
+        return str(reasons.get(part, ""))
 
 
 def numbers_or_text(values: Mapping[str, object], key: str) -> Mapping[str, object]:

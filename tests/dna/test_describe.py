@@ -150,8 +150,10 @@ def test_resemblance() -> None:
 
 
 def test_gaps_are_grouped_by_reason_with_the_remedy_once() -> None:
-    gaps = gaps_of({"cpu": "no PMU\nuse bare metal", "net": "no BPF\nrun as root", "graph": "no BPF\nrun as root"})
+    missing = {"cpu": "no PMU", "net": "no BPF", "graph": "no BPF", "io": "gone"}
+    gaps = gaps_of(missing, {"graph": "run as root", "cpu": "use bare metal"})
     assert [(gap.reason, gap.remedy, gap.parts) for gap in gaps] == [
         ("no BPF", "run as root", ("graph", "net")),
         ("no PMU", "use bare metal", ("cpu",)),
+        ("gone", "", ("io",)),
     ]

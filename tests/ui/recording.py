@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
-import pytest
 
 from dna.detail import detail_of, quality_of
 from dna.features import demand_of, features_of
@@ -37,7 +36,8 @@ MACHINE: Mapping[str, object] = {
     "model": "Example CPU @ 2.5GHz",
 }
 TARGET: Mapping[str, object] = {"kind": "pid", "value": "4242", "pids": [4242], "processes": 1, "comm": "redis-server"}
-NO_PMU = "this machine has no performance monitoring unit\nRun on bare metal."
+NO_PMU = "this machine has no performance monitoring unit"
+REMEDIES = {"counters": "Run on bare metal."}
 START = 1_700_000_000.0
 
 
@@ -129,6 +129,7 @@ class Recording:
     intervals: tuple[Interval, ...]
     machine: Mapping[str, object] = field(default_factory=lambda: MACHINE)
     target_info: Mapping[str, object] = field(default_factory=lambda: TARGET)
+    remedies: Mapping[str, str] = field(default_factory=lambda: REMEDIES)
     stopped: bool = False
     shown: list[Interval] = field(default_factory=list)
 
@@ -146,18 +147,13 @@ class Recording:
         return Profile("p1", name, self.machine, self.target_info, START, 5.0, tuple(self.shown), "dna test")
 
 
-@pytest.fixture
 def recording() -> Recording:
-    """Twelve intervals of the workload."""
+    """Return twelve intervals of the workload."""
     return Recording(tuple(interval_at(index) for index in range(12)))
 
 
-@pytest.fixture
 def bare_interval() -> Interval:
-    """An interval of which nothing was measured."""
-    sample = replace(
-        Sample(
-            t=START + 5, interval_s=5.0, cpus=1, nodes=1, quality=Quality(missing={"syscalls": "no BPF\nrun as root"})
-        )
-    )
+    """Return an interval of which nothing was measured."""
+    quality = Quality(missing={"syscalls": "no BPF"})
+    sample = Sample(t=START + 5, interval_s=5.0, cpus=1, nodes=1, quality=quality)
     return Interval(sample.t, features_of(sample), demand_of(sample), quality_of(sample.quality), None, {})
