@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +12,25 @@ from typing import IO
 
 from dna.errors import ProfileFileError
 
+STANDARD_OUTPUT = ("-", "/dev/stdout")
+"""Named by its path too, because what that path leads to may be a file to append to."""
+
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, and rename it into place.
 
-    What was at ``path`` stays untouched until then, and nothing half-written is left behind. A pipe or device
-    (``/dev/stdout``) is written directly. A new file gets the permissions that the umask gives; an existing one keeps its.
+    What was at ``path`` stays untouched until then, and nothing half-written is left behind. Standard output (``-``), a
+    pipe or a device is written directly. A new file gets the permissions that the umask gives; an existing one keeps its.
 
     Raises:
         ProfileFileError: no space, no permission, no such directory, ...
     """
     target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
+        if str(path) in STANDARD_OUTPUT:
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        elif target.exists() and not target.is_file():
             with open(target, "wb") as stream:
                 write(stream)
         else:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dna.errors import NoSuchProfileError, StoreError, StoreTooNewError
-from dna.export import dumps, interval_from_json, interval_to_json, plain
+from dna.export import dna_to_json, dumps, interval_from_json, interval_to_json, plain
 from dna.library import Entry
 from dna.schema import APPLICATION_ID, STEPS, Step, upgrade, version_of
 from dna.store_errors import damaged, translate
@@ -62,6 +62,22 @@ class Stored:
     def duration_s(self) -> float:
         """From the start to the end of the last interval."""
         return max(self.ended - self.started, 0.0)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the document of ``dna list --json``."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "target": self.target,
+            "machine": self.machine,
+            "tool": self.tool,
+            "started": self.started,
+            "duration_s": self.duration_s,
+            "interval_s": self.interval_s,
+            "intervals": self.intervals,
+            "dna": dna_to_json(self.dna),
+            "features": self.features,
+        }
 
 
 def default_path(environment: Mapping[str, str] | None = None, *, euid: int | None = None) -> Path:

@@ -20,6 +20,9 @@ from dna.vector import DIMENSIONS, Profile
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMATS = ("json", "csv", "parquet")
+"""What `dna export` writes; JSON is the whole profile, the others its numbers."""
+
 _INSTALL = "Install it: pip install 'workload-dna[tables]'"
 
 
