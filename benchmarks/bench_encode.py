@@ -1,4 +1,4 @@
-"""Time to encode one vector: at most 100 µs. Run: ``python -m benchmarks.encode``."""
+"""Time to encode one vector: at most 100 µs. Run: ``python -m benchmarks.bench_encode``."""
 
 from __future__ import annotations
 
