@@ -48,11 +48,11 @@ def summary(
     description = description_of(profile, totals, remedies)
     blocks = [
         _head(profile, totals, glyphs),
-        _words(description, glyphs),
+        _words(description, console, glyphs),
         _demand(totals, glyphs),
         _vector(totals, glyphs),
         _nearest(description, glyphs),
-        _quality(profile, description.gaps, glyphs),
+        _quality(profile, description.gaps, console, glyphs),
     ]
     return Group(*_separated([block for block in blocks if block is not None]))
 
@@ -79,16 +79,22 @@ def _head(profile: Profile, totals: Summary, glyphs: Glyphs) -> RenderableType:
     )
 
 
-def _words(description: Description, glyphs: Glyphs) -> RenderableType:
+def _words(description: Description, console: Console, glyphs: Glyphs) -> RenderableType:
     headline = description.headline[:1].upper() + description.headline[1:] + "."
     lines: list[RenderableType] = [_line(glyphs, (headline, g.ACCENT))]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold", ratio=1)
     for finding in description.findings:
         because = ", ".join(_evidence(evidence) for evidence in finding.because)
-        table.add_row(_line(glyphs, "  " + finding.words), _line(glyphs, (because, g.DIM)))
-    return Group(*lines, table) if description.findings else Group(*lines)
+        lines += _indented(_line(glyphs, f"{finding.words}  ", (because, g.DIM)), console)
+    return Group(*lines)
+
+
+def _indented(text: Text, console: Console, first: int = 2, rest: int = 6) -> list[Text]:
+    """Return a text as lines that fit the console, those after the first further in; without blanks at their ends."""
+    lines = text.wrap(console, max(console.width - rest, 1))
+    for index, line in enumerate(lines):
+        line.rstrip()
+        line.pad_left(rest if index else first)
+    return list(lines)
 
 
 def _evidence(evidence: Evidence) -> str:
@@ -126,12 +132,12 @@ def _nearest(description: Description, glyphs: Glyphs) -> RenderableType | None:
     return Group(*lines)
 
 
-def _quality(profile: Profile, gaps: Sequence[Gap], glyphs: Glyphs) -> RenderableType:
+def _quality(profile: Profile, gaps: Sequence[Gap], console: Console, glyphs: Glyphs) -> RenderableType:
     lines: list[RenderableType] = [_line(glyphs, ("Quality  ", g.TITLE), _cost(profile), " · ", _lost(profile))]
     for gap in gaps:
-        lines.append(_line(glyphs, f"  not seen: {', '.join(gap.parts)}: {gap.reason}"))
+        lines += _indented(_line(glyphs, f"not seen: {', '.join(gap.parts)}: {gap.reason}"), console)
         if gap.remedy:
-            lines.append(_line(glyphs, (f"    {gap.remedy}", g.DIM)))
+            lines += _indented(_line(glyphs, (gap.remedy, g.DIM)), console, first=6)
     return Group(*lines)
 
 

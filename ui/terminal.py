@@ -127,7 +127,7 @@ class Screen:
             self._shown = []
         for index, line in enumerate(lines):
             if index >= len(self._shown) or line != self._shown[index]:
-                parts.append(f"\x1b[{index + 1};1H{line}\x1b[0m\x1b[K")
+                parts.append(f"\x1b[{index + 1};1H\x1b[K{line}\x1b[0m")
         self._shown = list(lines)
         if parts:
             self._write("".join(parts))

@@ -175,7 +175,7 @@ def test_only_changed_rows_are_written() -> None:
             screen.draw([Text("one"), Text("two")])
             written = len(file.getvalue())
             screen.draw([Text("one"), Text("three")])
-            assert file.getvalue()[written:] == "\x1b[2;1Hthree\x1b[0m\x1b[K"
+            assert file.getvalue()[written:] == "\x1b[2;1H\x1b[Kthree\x1b[0m"
             screen.forget()
             screen.draw([Text("one"), Text("three")])
             assert file.getvalue().count("one") == 2
