@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import sys
 from functools import cached_property
@@ -511,6 +513,12 @@ def features_command(as_json: Json = False) -> None:
         out.print(features_table(glyphs_for(out)))
 
 
+def _abandon_output() -> None:
+    """Let nothing more be written to a standard output that is gone or full, not even when Python flushes it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line; every error of ours becomes one line with its remedy and the exit code of DESIGN."""
     try:
@@ -523,6 +531,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
+        _abandon_output()
+        sys.exit(EXIT_FAILED)
+    except OSError as error:
+        _abandon_output()
+        typer.echo(f"dna: {error}", err=True)
         sys.exit(EXIT_FAILED)
 
 

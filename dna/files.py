@@ -67,6 +67,13 @@ def _umask() -> int:
         return 0o077
 
 
+def _failed(path: str | Path, target: Path, error: OSError) -> ProfileFileError:
+    reason = error.strerror or str(error)
+    if str(path) in STANDARD_OUTPUT:
+        return ProfileFileError(f"cannot write standard output: {reason}", remedy="Choose a file with --out.")
+    return ProfileFileError(f"cannot write {path}: {reason}", remedy=_remedy(error, target))
+
+
 def _remedy(error: OSError, target: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"Make the directory first: mkdir -p {target.parent}"

@@ -130,7 +130,7 @@ class Store:
             StoreDeniedError: this user may not.
         """
         place = default_path() if path is None else Path(path).expanduser()
-        if not create and not os.path.lexists(place):
+        if not create and _missing(place):
             empty = sqlite3.connect(":memory:", isolation_level=None)
             upgrade(empty, steps)
             return cls(empty, place)
@@ -336,6 +336,16 @@ def _stored(row: Sequence[Any]) -> Stored:
 
 def _count(n: int) -> str:
     return "nothing is" if n == 0 else "only 1 profile is" if n == 1 else f"only {n} profiles are"
+
+
+def _missing(place: Path) -> bool:
+    """Tell whether there is no file; not being allowed to look is not the same."""
+    with translate(place, "open"):
+        try:
+            place.lstat()
+        except FileNotFoundError:
+            return True
+    return False
 
 
 def _connect(place: Path, timeout_s: float) -> sqlite3.Connection:

@@ -85,7 +85,7 @@ def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _option(parameter: Any) -> tuple[str, str, str]:
     if parameter.param_type_name == "argument":
-        name = parameter.human_readable_name
+        name = parameter.metavar or parameter.name.upper()
     else:
         name = ", ".join([*parameter.opts, *parameter.secondary_opts])
     default = parameter.default

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -268,6 +269,25 @@ def test_a_full_disk_on_export_leaves_the_old_file(dna: Run, stored: list[str], 
     assert len(err.splitlines()) == 2
     assert path.read_text() == "old"
     assert not list(tmp_path.glob(".x.json*"))
+
+
+@pytest.mark.parametrize("command", ["export", "list"])
+def test_a_full_standard_output_is_one_line(stored: list[str], tmp_path: Path, command: str) -> None:
+    environment = os.environ | {"DNA_STORE": str(tmp_path / "history.db")}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("dna: ")
+    assert "No space left" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_features_names_everything(dna: Run) -> None:

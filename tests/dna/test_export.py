@@ -36,7 +36,7 @@ ROWS: list[dict[str, float | None]] = [
 
 
 @given(profiles)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_profile_goes_there_and_back(profile: Profile) -> None:
     document = to_json(profile)
     assert to_json(from_json(json.loads(dumps(document)))) == document

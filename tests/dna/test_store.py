@@ -44,7 +44,7 @@ def test_what_is_saved_comes_back(store: Store) -> None:
 
 
 @given(profile=profiles)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_profile_comes_back(tmp_path_factory: pytest.TempPathFactory, profile: Profile) -> None:
     with Store.open(tmp_path_factory.mktemp("any") / "history.db") as store:
         identity = store.save(profile)
@@ -301,10 +301,11 @@ def test_a_directory_in_its_place(tmp_path: Path) -> None:
     _one_line_with_remedy(caught.value)
 
 
-def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_where_the_directory_should_be(tmp_path: Path, create: bool) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError) as caught:
-        Store.open(tmp_path / "file" / "history.db")
+        Store.open(tmp_path / "file" / "history.db", create=create)
     _one_line_with_remedy(caught.value)
 
 
@@ -348,11 +349,11 @@ def test_no_room_keeps_what_was_there(path: Path, store: Store, small_files: Non
     assert len(store.get("before").intervals) == 1
 
 
-def _try(path: Path) -> str:
+def _try(path: Path, create: bool) -> str:
     """Read and write a history, and say in lines what happened."""
     said = []
     try:
-        with Store.open(path) as store:
+        with Store.open(path, create=create) as store:
             said.append(f"read {[s.name for s in store.profiles()]}")
             store.save(make_profile())
     except StoreError as error:
@@ -360,7 +361,7 @@ def _try(path: Path) -> str:
     return "\n".join(said)
 
 
-def _as_nobody(path: Path) -> list[str]:
+def _as_nobody(path: Path, *, create: bool = True) -> list[str]:
     """Do ``_try`` in a child without privilege (a fork: nobody may not be able to reach this Python)."""
     readable, writable = os.pipe()
     child = os.fork()
@@ -369,7 +370,7 @@ def _as_nobody(path: Path) -> list[str]:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            os.write(writable, _try(path).encode())
+            os.write(writable, _try(path, create).encode())
         finally:
             os._exit(0)
     os.close(writable)
@@ -393,8 +394,9 @@ def others(tmp_path: Path) -> Path:
 
 
 @pytest.mark.root
-def test_a_history_of_another_user(others: Path) -> None:
-    said = _as_nobody(others / "history.db")
+@pytest.mark.parametrize("create", [True, False])
+def test_a_history_of_another_user(others: Path, create: bool) -> None:
+    said = _as_nobody(others / "history.db", create=create)
     assert len(said) == 1
     assert said[0].startswith("StoreDeniedError 4 True cannot open the history")
 
