@@ -85,7 +85,8 @@ class PmuMeter:
         try:
             for described in events:
                 event = Event(described.name, described.type, described.config)
-                self._groups += [(Group(host, [event], pid=-1, cpu=cpu), described) for cpu in cpus]
+                for cpu in cpus:
+                    self._groups.append((Group(host, [event], pid=-1, cpu=cpu), described))
             self._last = [0] * len(self._groups)
         except HostError:
             self.close()

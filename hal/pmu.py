@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hal.errors import HostError
+from hal.lists import parse_cpu_list
 
 if TYPE_CHECKING:
     from hal.host import Host
@@ -33,16 +34,6 @@ class PmuEvent:
     config: int
     scale: float
     unit: str
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """Return the numbers of a kernel CPU list: ``0-2,5`` is (0, 1, 2, 5)."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if first:
-            cpus.extend(range(int(first), int(last or first) + 1))
-    return tuple(cpus)
 
 
 def online_cpus(host: Host) -> tuple[int, ...]:
