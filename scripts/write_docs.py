@@ -88,6 +88,7 @@ def _option(parameter: Any) -> tuple[str, str, str]:
         name = parameter.metavar or parameter.name.upper()
     else:
         name = ", ".join([*parameter.opts, *parameter.secondary_opts])
+        name += f" {parameter.metavar}" if parameter.metavar else ""
     default = parameter.default
     shown = "" if default in (None, False, ()) or callable(default) else str(default)
     return f"`{name}`", getattr(parameter, "help", None) or "", shown

@@ -31,9 +31,12 @@ def bare(tmp_path: Path) -> Path:
 
 
 def script(name: str, *arguments: str, path: Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    # A copy: the scripts work in the checkout that they are in, whose caches are not this test's.
+    copy = home / "checkout/scripts"
+    shutil.copytree(ROOT / "scripts", copy, dirs_exist_ok=True)
     environment = {"PATH": str(path), "HOME": str(home), **more}
     return subprocess.run(
-        [str(ROOT / "scripts" / name), *arguments],
+        [str(copy / name), *arguments],
         env=environment,
         capture_output=True,
         text=True,
