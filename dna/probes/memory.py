@@ -34,7 +34,8 @@ _SAVED_READS = 12
 _REWALK_AFTER = 6
 _WALK_S, _WALK_S_PER_RESIDENT_BYTE, _WALK_S_PER_TEXT_BYTE = 1e-4, 30e-9 / 4096, 30e-9
 _LONGEST_WALK_S = 1.0
-_HUGE_COVERED = 0.5
+_HUGE_COVERED = 0.25
+_HUGE_PAGE = 2 << 20
 _NEVER = -1_000_000
 
 
@@ -47,6 +48,10 @@ class _Known:
     residency: Residency = field(default_factory=Residency)
     walked: int = _NEVER
     walk: PageWalk | None = None
+
+    @property
+    def too_small(self) -> bool:
+        return self.residency.anonymous + self.residency.shared < _HUGE_PAGE
 
 
 class MemoryProbe:
@@ -171,16 +176,19 @@ class MemoryProbe:
         return len(text)
 
     def _huge(self, total: Residency) -> tuple[int | None, str]:
-        """Return bytes in huge pages, scaled up from the processes walked over if those have half of the memory."""
-        walked = [known for known in self._known.values() if known.walk is not None]
-        covered = sum(known.residency.resident for known in walked)
+        """Return bytes in huge pages, scaled up from the processes known to those not walked over yet.
+
+        Private and shared memory smaller than one huge page has none, so such processes need no walk.
+        """
         if not total.resident:
             return None, ""
+        settled = [known for known in self._known.values() if known.walk is not None or known.too_small]
+        covered = sum(known.residency.resident for known in settled)
         if covered < _HUGE_COVERED * total.resident:
             share = covered / total.resident
             return None, self._refused or f"page tables walked so far hold {share:.0%} of the resident memory"
-        transparent = sum(known.walk.huge for known in walked if known.walk is not None)
-        return round(transparent * (total.resident - total.hugetlb) / max(covered, 1)) + total.hugetlb, ""
+        transparent = sum(known.walk.huge for known in settled if known.walk is not None)
+        return round(transparent * total.resident / covered) + total.hugetlb, ""
 
     def _placement(self) -> tuple[Counts | None, str]:
         """Return the nodes of sampled pages of up to 16 processes, drawn in proportion to their resident memory."""
