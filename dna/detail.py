@@ -27,7 +27,7 @@ def _graph(graph: GraphReading, interval_s: float) -> dict[str, object]:
         }
         for edge in graph.edges[:_TOP]
     ]
-    return {"edges": edges, "peers": [asdict(peer) for peer in graph.peers], "nodes": graph.nodes}
+    return {"edges": edges, "nodes": graph.nodes}
 
 
 def detail_of(sample: Sample) -> Detail:
@@ -57,6 +57,8 @@ def detail_of(sample: Sample) -> Detail:
         detail["instructions"] = {n: int(c) for n, c in zip(INSTRUCTION_CLASSES, mix.by_class, strict=True)}
     if sample.graph:
         detail.update(_graph(sample.graph, seconds))
+    if sample.net:
+        detail["peers"] = [asdict(peer) for peer in sample.net.peers]
     return {key: value for key, value in detail.items() if value is not None}
 
 

@@ -163,6 +163,16 @@ class IoReading:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpPeer:
+    """A process on this host at the other end of ``connections`` TCP connections of the target."""
+
+    pid: int
+    name: str
+    connections: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class NetReading:
     """Messages through sockets."""
 
@@ -180,6 +190,7 @@ class NetReading:
     """Established TCP connections at the interval's end."""
     accepts: int | None
     connects: int | None
+    peers: tuple[TcpPeer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +204,6 @@ class Edge:
     count: int
     channel: str = "other"
     """The commonest of CHANNELS."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpPeer:
-    """A process on this host at the other end of ``connections`` TCP connections of the target."""
-
-    pid: int
-    name: str
-    connections: int
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,6 @@ class GraphReading:
     cross_llc: int | None
     """Wake-ups whose waker ran on another last-level cache than the wakee last did."""
     cross_numa: int | None
-    peers: tuple[TcpPeer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

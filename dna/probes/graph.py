@@ -1,17 +1,16 @@
-"""Communication graph: who wakes whom, and TCP peers on this host."""
+"""Communication graph: who wakes whom."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dna.probes.base import ProbeContext, Reading
 from dna.probes.bpf import layouts
-from dna.probes.sockets import Peers
 from dna.probes.syscalls import need_bpf
-from dna.sample import CHANNELS, Edge, GraphReading, TcpPeer
+from dna.sample import CHANNELS, Edge, GraphReading
 
 _INTERRUPT = len(CHANNELS)
 """Column of wake-ups out of an interrupt, which say nothing about who talks to whom."""
@@ -102,19 +101,14 @@ class GraphProbe:
     def start(self, context: ProbeContext) -> None:
         self._programs = need_bpf(context)
         self._members = context.members
-        # System call entry is followed for what a wakee was waiting in.
         self._programs.attach("on_waking")
         self._wakes = self._programs.meter(layouts.WAKE)
-        self._peers = Peers(context.host)
         self._programs.drain_edges()
 
     def read(self, interval_s: float) -> Reading[GraphReading]:
         keys, values = self._programs.drain_edges()
-        pids = self._members.pids()
-        graph = graph_of(keys, values, by_thread=len(pids) == 1)
-        peers: tuple[TcpPeer, ...] = self._peers.find(pids)[1]
-        lost = int(self._wakes.delta()["lost"])
-        return Reading(replace(graph, peers=peers), lost=lost)
+        graph = graph_of(keys, values, by_thread=len(self._members.pids()) == 1)
+        return Reading(graph, lost=int(self._wakes.delta()["lost"]))
 
     def stop(self) -> None:
         """Detached with the programs."""

@@ -25,15 +25,12 @@ class _Shared:
         self._members = context.members
         self._programs.attach("on_syscall_enter")
         self._calls = self._programs.meter(layouts.SYSCALLS)
-        self._peers = Peers(context.host)
+        self._peers = Peers(context.host, interval_s=context.interval_s)
         names = table().names
         self._accept = [number for number, name in enumerate(names) if name in ("accept", "accept4")]
         self._connect = names.index("connect")
         self._reads = [number for number, name in enumerate(names) if name in READS]
         self._writes = [number for number, name in enumerate(names) if name in WRITES]
-
-    def connections(self) -> int:
-        return self._peers.find(self._members.pids())[0]
 
     def stop(self) -> None:
         """Detached with the programs."""
@@ -53,6 +50,7 @@ class NetProbe(_Shared):
     def read(self, interval_s: float) -> Reading[NetReading]:
         step, calls = self._messages.delta(), self._calls.delta()["calls"]
         messages, sent_received = step["messages"], step["bytes"]
+        connections, peers = self._peers.find(self._members.pids())
         reading = NetReading(
             sent_bytes=float(sent_received[_SENT].sum()),
             received_bytes=float(sent_received[_RECEIVED].sum()),
@@ -62,9 +60,10 @@ class NetProbe(_Shared):
             received_sizes=step["sizes"][_RECEIVED],
             loopback_bytes=float(sent_received[:, _LOOPBACK].sum()),
             unix_bytes=float(sent_received[:, _UNIX].sum()),
-            connections=self.connections(),
+            connections=connections,
             accepts=int(calls[self._accept].sum()),
             connects=int(calls[self._connect]),
+            peers=peers,
         )
         return Reading(reading)
 
@@ -92,6 +91,7 @@ class SampledNetProbe(_Shared):
             of_kind = (step["io_bytes"][direction, _SOCKET], step["io_calls"][direction, _SOCKET])
             moved.append((float(of_kind[0]) * scale, float(of_kind[1]) * scale))
         received, sent = moved
+        connections, peers = self._peers.find(self._members.pids())
         sizes = np.asarray(step["io_sizes"])
         reading = NetReading(
             sent_bytes=sent[0] if sent else None,
@@ -102,9 +102,10 @@ class SampledNetProbe(_Shared):
             received_sizes=sizes[0, _SOCKET],
             loopback_bytes=None,
             unix_bytes=None,
-            connections=self.connections(),
+            connections=connections,
             accepts=int(calls[self._accept].sum()),
             connects=int(calls[self._connect]),
+            peers=peers,
         )
         return Reading(reading, missing=(("loopback share", "this kernel has no socket tracepoints (6.3 has)"),))
 
@@ -116,13 +117,13 @@ class ProcNetProbe:
     field = "net"
 
     def start(self, context: ProbeContext) -> None:
-        self._peers = Peers(context.host)
+        self._peers = Peers(context.host, interval_s=context.interval_s)
         self._members = context.members
         if not any(context.host.exists(f"/proc/{pid}/fd/0") for pid in list(self._members.pids())[:16]):
             raise ProbeUnavailableError("the target's descriptors may not be read", remedy="run as root")
 
     def read(self, interval_s: float) -> Reading[NetReading]:
-        count = self._peers.find(self._members.pids())[0]
+        connections, peers = self._peers.find(self._members.pids())
         unknown = None
         return Reading(
             NetReading(
@@ -134,9 +135,10 @@ class ProcNetProbe:
                 received_sizes=unknown,
                 loopback_bytes=unknown,
                 unix_bytes=unknown,
-                connections=count,
+                connections=connections,
                 accepts=unknown,
                 connects=unknown,
+                peers=peers,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -73,23 +74,34 @@ def _plain(address: str) -> str:
 
 
 class Peers:
-    """Finds the processes at the other end of a target's connections; scans of all processes are few and remembered."""
+    """Finds the processes at the other end of a target's connections.
+
+    Tables of sockets and descriptors may be long, so it keeps to ``SHARE`` of the time: where looking took longer than
+    that part of an interval, the last answer stands for as many calls as make up for it.
+    """
 
     MOST_PROCESSES = 64
     """Processes of the target whose descriptors are read in one call."""
-    SCANS_APART = 6
-    """Calls between two scans of the whole host for owners of unknown ends."""
+    SHARE = 0.001
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, interval_s: float) -> None:
         self._host = host
+        self._interval_s = interval_s
         self._owner: dict[int, int] = {}
-        self._wait = 0
+        self._unowned: set[int] = set()
+        self._answer: tuple[int, tuple[TcpPeer, ...]] = (0, ())
+        self._debt_s = 0.0
 
     def find(self, pids: Iterable[int]) -> tuple[int, tuple[TcpPeer, ...]]:
         """Return (established connections, peers on this host, most connected first)."""
-        chosen = sorted(pids)[: self.MOST_PROCESSES]
-        if not chosen:
-            return 0, ()
+        self._debt_s -= self.SHARE * self._interval_s
+        if self._debt_s <= 0:
+            began = time.thread_time()
+            self._answer = self._find(sorted(pids)[: self.MOST_PROCESSES])
+            self._debt_s = time.thread_time() - began
+        return self._answer
+
+    def _find(self, chosen: list[int]) -> tuple[int, tuple[TcpPeer, ...]]:
         own = {inode for pid in chosen for inode in socket_inodes(self._host, pid)}
         if not own:
             return 0, ()
@@ -101,11 +113,10 @@ class Peers:
         return len(mine), self._peers(far)
 
     def _find_owners(self, wanted: set[int]) -> None:
-        unknown = wanted - self._owner.keys()
-        self._wait = max(self._wait - 1, 0)
-        if not unknown or self._wait:
+        """Scan the host for who holds these sockets; those that nobody visible holds are not looked for again."""
+        unknown = wanted - self._owner.keys() - self._unowned
+        if not unknown:
             return
-        self._wait = self.SCANS_APART
         self._owner = {inode: pid for inode, pid in self._owner.items() if inode in wanted}
         for name in self._host.list_dir("/proc"):
             if not unknown:
@@ -114,6 +125,7 @@ class Peers:
                 held = socket_inodes(self._host, int(name)) & unknown
                 self._owner.update(dict.fromkeys(held, int(name)))
                 unknown -= held
+        self._unowned = (self._unowned & wanted) | unknown
 
     def _peers(self, far: list[tuple[Connection, Connection]]) -> tuple[TcpPeer, ...]:
         # The lower of the two ports is the service's: the other one is ephemeral.

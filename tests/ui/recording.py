@@ -87,7 +87,18 @@ def sample_at(index: int, *, interval_s: float = 5.0) -> Sample:
         ),
         instructions=InstructionReading(900, 1900, np.array([300, 150, 200, 230, 5, 10, 5]), 4, 0.3),
         net=NetReading(
-            5.0 * calls, 30.0 * calls, calls, calls, _histogram(2, 9000), _histogram(5, 9000), 35.0 * calls, 0, 50, 0, 0
+            5.0 * calls,
+            30.0 * calls,
+            calls,
+            calls,
+            _histogram(2, 9000),
+            _histogram(5, 9000),
+            35.0 * calls,
+            0,
+            50,
+            0,
+            0,
+            (TcpPeer(4300, "redis-benchmark", 50, 6379),),
         ),
         graph=GraphReading(
             edges=(
@@ -103,7 +114,6 @@ def sample_at(index: int, *, interval_s: float = 5.0) -> Sample:
             by_channel=np.array([60, 0, 99_000, 0]),
             cross_llc=0,
             cross_numa=0,
-            peers=(TcpPeer(4300, "redis-benchmark", 50, 6379),),
         ),
     )
 

@@ -20,9 +20,11 @@ _CLASSES = 8
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The table at one moment: times in ns of CLOCK_MONOTONIC, 0 for "not so"; all of shape (rows of the table,)."""
+    """The used rows of the table at one moment: times in ns of CLOCK_MONOTONIC, 0 for "not so"; all of shape (rows,)."""
 
     now: int
+    row: NDArray[np.int64]
+    """Where in the table, ascending."""
     tid: NDArray[np.int64]
     running_since: NDArray[np.int64]
     ready_since: NDArray[np.int64]
@@ -48,18 +50,42 @@ class Correction:
 
 def snapshot(programs: Programs, host: Host) -> Snapshot:
     """Copy the table. Entries may change meanwhile; what that can misplace is less than the copy's own time."""
-    rows = programs.threads.copy()
-    tid = rows["tid"].astype(np.int64)
-    on, off, ready = (np.where(tid > 0, rows[name].astype(np.int64), 0) for name in ("on_ts", "off_ts", "ready_ts"))
+    table = programs.threads
+    used = np.flatnonzero(table["tid"])
+    rows = table[used]
+    on, off, ready = (rows[name].astype(np.int64) for name in ("on_ts", "off_ts", "ready_ts"))
     return Snapshot(
         now=host.monotonic_ns(),
-        tid=tid,
+        row=used.astype(np.int64),
+        tid=rows["tid"].astype(np.int64),
         running_since=on,
         ready_since=np.where(on == 0, ready, 0),
         blocked_since=np.where((on == 0) & (ready == 0), off, 0),
         blocked_class=(rows["blocked_class"] & (_CLASSES - 1)).astype(np.int64),
         cpu=rows["cpu"].astype(np.int64) - 1,
         oncpu_ns=rows["oncpu_ns"].astype(np.int64),
+    )
+
+
+def _spread(one: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
+    """Return the same over other rows, a superset of its own: what was not used is 0."""
+    at = np.searchsorted(rows, one.row)
+
+    def over(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        spread = np.zeros(len(rows), dtype=np.int64)
+        spread[at] = values
+        return spread
+
+    return Snapshot(
+        now=one.now,
+        row=rows,
+        tid=over(one.tid),
+        running_since=over(one.running_since),
+        ready_since=over(one.ready_since),
+        blocked_since=over(one.blocked_since),
+        blocked_class=over(one.blocked_class),
+        cpu=over(one.cpu),
+        oncpu_ns=over(one.oncpu_ns),
     )
 
 
@@ -74,6 +100,8 @@ def _by(index: NDArray[np.int64], nanoseconds: NDArray[np.int64], length: int) -
 
 def correction(before: Snapshot, after: Snapshot, *, cpus: int) -> Correction:
     """Return what two snapshots say beyond the counters' differences between them."""
+    rows = np.union1d(before.row, after.row)
+    before, after = _spread(before, rows), _spread(after, rows)
     run_before = _elapsed(before.running_since, before.now)
     run_after = _elapsed(after.running_since, after.now)
     same = (after.blocked_since == before.blocked_since) & (after.tid == before.tid)
