@@ -47,6 +47,10 @@ class Report:
         """Return the capability of that name."""
         return next((one for one in self.capabilities if one.name == name), None)
 
+    def verdict(self) -> tuple[str, ...]:
+        """Return in a few sentences what a profile taken here will know, and what stays unknown."""
+        return (*_verdict_on_bpf(self), *_verdict_on_counters(self))
+
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON data; the schema is described in docs/doctor.md."""
         who = self.situation
@@ -62,6 +66,7 @@ class Report:
             },
             "user": {"uid": who.uid, "capabilities": None if who.capabilities is None else sorted(who.capabilities)},
             "capabilities": [asdict(one) for one in self.capabilities],
+            "verdict": list(self.verdict()),
         }
 
 
@@ -97,6 +102,37 @@ def _run(host: Host, who: Situation) -> tuple[Capability, ...]:
                 )
             )
     return tuple(found)
+
+
+_BPF_NEEDS = ("bpf map", "bpf raw tracepoint", "btf", "bcc", "kernel headers", "bpf compile")
+_BPF_GIVES = "system calls, scheduling, I/O, network and who wakes whom"
+
+
+def _verdict_on_bpf(report: Report) -> tuple[str, ...]:
+    found = [report.get(name) for name in _BPF_NEEDS]
+    missing = next((one for one in found if one is not None and one.available is not True), None)
+    if missing is None and found[0] is not None:
+        pids = report.get("host process ids")
+        if pids is not None and pids.available is False:
+            return (f"eBPF works, but only for the whole host: {pids.reason}",)
+        return (f"eBPF works: {_BPF_GIVES}",)
+    why = f" ({missing.name}: {missing.reason})" if missing else ""
+    return (f"no eBPF{why}: {_BPF_GIVES} only as far as /proc tells",)
+
+
+def _verdict_on_counters(report: Report) -> tuple[str, ...]:
+    events = [one for name in perf.HARDWARE if (one := report.get(f"perf {name}")) is not None]
+    counted = sum(one.available is True for one in events)
+    if counted:
+        return (f"hardware counters work: {counted} of {len(events)} events",)
+    reason = f": {events[0].reason}" if events else ""
+    mix = "the instruction mix is sampled by software clock instead" if _software_clock(report) else ""
+    return (f"no hardware counters{reason}", *((mix,) if mix else ()))
+
+
+def _software_clock(report: Report) -> bool:
+    clock = report.get("perf cpu-clock")
+    return clock is not None and clock.available is True
 
 
 def _topology_data(shape: Topology) -> dict[str, object]:

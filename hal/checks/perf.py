@@ -9,7 +9,7 @@ from hal.checks import trial
 from hal.checks.capability import MEASURE, Area, Capability
 from hal.checks.situation import Situation, names_in, text_of
 from hal.checks.trial import descriptor
-from hal.errors import HostError, NotFoundError, NotPermittedError
+from hal.errors import HostError, NotFoundError, NotPermittedError, UnsupportedError
 from hal.host import Host
 
 AREA = Area(MEASURE, "perf events")
@@ -81,18 +81,23 @@ def _event(host: Host, who: Situation, event: str, kind: int, config: int, pmus:
         with descriptor(host, trial.open_event(host, kind, config)):
             return AREA.yes(name)
     except NotPermittedError as error:
-        return _user_only(host, who, name, kind, config, error)
+        return _user_only(host, who, name, kind, config, error, pmus)
     except HostError as error:
         return _missing_event(name, kind, error, pmus)
 
 
-def _user_only(host: Host, who: Situation, name: str, kind: int, config: int, refusal: NotPermittedError) -> Capability:
+def _user_only(
+    host: Host, who: Situation, name: str, kind: int, config: int, refusal: NotPermittedError, pmus: list[str]
+) -> Capability:
+    """Try again without kernel mode: it may be granted, or it turns out that permission was not the only obstacle."""
     reason, remedy = who.refused(refusal, *_NEEDS)
     try:
         with descriptor(host, trial.open_event(host, kind, config, user_only=True)):
             return AREA.yes(name, "user mode only", caveat=f"kernel mode {reason}", remedy=remedy)
-    except HostError:
+    except NotPermittedError:
         return AREA.no(name, reason, remedy)
+    except HostError as error:
+        return _missing_event(name, kind, error, pmus)
 
 
 def _missing_event(name: str, kind: int, error: HostError, pmus: list[str]) -> Capability:
@@ -101,7 +106,7 @@ def _missing_event(name: str, kind: int, error: HostError, pmus: list[str]) -> C
     if pmus:
         reason = f"the performance monitoring unit ({', '.join(pmus)}) does not count it"
         return AREA.no(name, reason, "another CPU model has it; features made of it stay unknown")
-    if not isinstance(error, NotFoundError) and error.number == 0:
+    if not isinstance(error, NotFoundError | UnsupportedError):
         return AREA.no(name, str(error), "see `dmesg`")
     return AREA.no(
         name,

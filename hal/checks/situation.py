@@ -26,6 +26,7 @@ CAPABILITY_BITS = {
     "PERFMON": 38,
     "BPF": 39,
 }
+_CHECKOUT = Path(__file__).parents[2]
 # include/linux/proc_ns.h: inode numbers of the initial namespaces.
 _INITIAL = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -158,17 +159,19 @@ def effective_capabilities(status: str) -> frozenset[str] | None:
 
 def this_command(argv: Sequence[str]) -> str:
     """Return the present command line with absolute paths: sudo's secure path knows no virtual environment."""
-    program, arguments = (argv[0] if argv else ""), list(argv[1:])
-    found = shutil.which(program) if program else None
-    if found and Path(program).name == "dna":
-        return shlex.join([str(Path(found).absolute()), *arguments])
-    beside = Path(sys.executable).with_name("dna")
-    if beside.exists():
-        known = arguments if Path(program).name == "cli.py" else ["doctor"]
-        return shlex.join([str(beside), *known])
-    if Path(program).name == "cli.py":
-        return shlex.join([sys.executable, str(Path(program).absolute()), *arguments])
-    return shlex.join([sys.executable, "-m", "cli", "doctor"])
+    program = Path(argv[0]) if argv else Path()
+    arguments = list(argv[1:]) if program.name in ("dna", "cli.py") else ["doctor"]
+    script = _script(program)
+    if script is not None:
+        return shlex.join([str(script), *arguments])
+    return shlex.join([sys.executable, str(_CHECKOUT / "cli.py"), *arguments])
+
+
+def _script(program: Path) -> Path | None:
+    """Return the installed ``dna``: the one that was called, else the one beside this Python."""
+    called = shutil.which(str(program)) if program.name == "dna" else None
+    places = [Path(called).absolute()] if called else []
+    return next((path for path in [*places, Path(sys.executable).with_name("dna")] if path.is_file()), None)
 
 
 def _is_initial(host: Host, namespace: str) -> bool | None:
