@@ -393,8 +393,9 @@ def _prepare(connection: sqlite3.Connection, place: Path, steps: Sequence[Step])
 
 
 def _check_ours(connection: sqlite3.Connection, place: Path) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    # In this order: another process may be making the file, tables and id in one transaction, between the two.
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
     if tables and application != APPLICATION_ID:
         message = f"{place} is a database of another program"
         raise StoreError(message, remedy="Give another path with --store or DNA_STORE.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -323,6 +325,26 @@ def test_locked_by_another_writer(path: Path, store: Store) -> None:
         other.execute("ROLLBACK")
     store.save(make_profile(name="after", started=START + 60))
     assert [s.name for s in store.profiles()] == ["after", "before"]
+
+
+def _save_at_once(path: Path, barrier: Barrier) -> None:
+    barrier.wait()
+    with Store.open(path) as store:
+        store.save(make_profile())
+
+
+def test_many_processes_may_begin_a_history_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(3):
+        path, barrier = tmp_path / str(attempt) / "history.db", context.Barrier(6)
+        children = [context.Process(target=_save_at_once, args=(path, barrier)) for _ in range(6)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        assert [child.exitcode for child in children] == [0] * 6
+        with Store.open(path) as store:
+            assert len(store.profiles()) == 6
 
 
 @pytest.fixture
