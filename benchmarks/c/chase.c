@@ -1,9 +1,10 @@
-/* Follow a random cycle through MEBIBYTES of memory, one cache line a step: every access depends on the one before. */
+/* Follow a random cycle through MEBIBYTES of memory, one cache line a step: every access depends on the one before.
+   A value of each line is added up, as in a list of real things. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-struct line { struct line *next; char rest[56]; };
+struct line { struct line *next; long value; char rest[48]; };
 
 static uint64_t state = 88172645463325252ull;
 
@@ -22,7 +23,7 @@ int main(int argc, char **argv)
     if (!lines)
         return 1;
     for (size_t i = 0; i < count; i++)
-        lines[i].next = &lines[i];
+        lines[i] = (struct line){ .next = &lines[i], .value = (long)i };
     /* Sattolo's shuffle: one cycle through all. */
     for (size_t i = count - 1; i > 0; i--) {
         size_t j = draw() % i;
@@ -33,10 +34,13 @@ int main(int argc, char **argv)
     puts("ready");
     fflush(stdout);
     struct line *at = lines;
+    long sum = 0;
     for (;;) {
-        for (int i = 0; i < 1000000; i++)
+        for (int i = 0; i < 1000000; i++) {
+            sum += at->value;
             at = at->next;
-        if (!at)
+        }
+        if (!at || sum == 42)
             return 2;
     }
 }

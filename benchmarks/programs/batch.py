@@ -115,14 +115,14 @@ def _openssl(load: str, about: str, *options: str, core: bool = True) -> Workloa
 
 _STRESS = (
     _stress("matrix", "products of small matrices", "--matrix", "2", "--matrix-method", "prod"),
-    _stress("stream", "the STREAM kernels", "--stream", "1"),
+    _stress("stream", "the STREAM kernels", "--stream", "1", core=False),
     _stress("switch", "two processes passing a byte to and fro", "--switch", "1"),
     _stress("pipe", "blocks through a pipe", "--pipe", "1"),
     _stress("futex", "waits and wakes on a futex", "--futex", "1"),
     _stress("vm", "256 MB mapped, written and checked", "--vm", "1", "--vm-bytes", "256m"),
     _stress("fork", "children forked that end at once", "--fork", "1"),
     _stress("cache", "reads and writes that thrash the caches", "--cache", "1", core=False),
-    _stress("sock", "messages through a socket of loopback", "--sock", "1"),
+    _stress("sock", "messages through a socket of loopback", "--sock", "1", core=False),
     _stress("qsort", "sorting of integers", "--qsort", "1", core=False),
     _stress("mmap", "mapping and unmapping", "--mmap", "1", "--mmap-bytes", "64m", core=False),
     _stress("timer", "signals of a timer", "--timer", "1", "--timer-freq", "5000", core=False),
@@ -137,7 +137,7 @@ _TOOLS = (
         core=False,
     ),
     _sysbench("mutex", "threads locking 4096 mutexes", "mutex", "--mutex-locks=100000000", core=False),
-    _sysbench("threads", "threads that yield and lock", "threads", "--thread-locks=2"),
+    _sysbench("threads", "threads that yield and lock", "threads", "--thread-locks=2", core=False),
     _fio("read-sequential", "reads of 128 KiB in order, from the page cache", "--rw=read", "--bs=128k"),
     _fio(
         "read-random-direct", "reads of 4 KiB at random, past the page cache", "--rw=randread", "--bs=4k", "--direct=1"
