@@ -2,71 +2,65 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from hal.checks import trial
 from hal.checks.capability import MEASURE, Area, Capability
 from hal.checks.situation import Situation, names_in, text_of
-from hal.checks.trial import descriptor
 from hal.errors import HostError, NotFoundError, NotPermittedError, UnsupportedError
 from hal.host import Host
+from hal.perf import Event, Group, event, try_events, why_not
+from hal.pmu import CorePmu, core_pmus, pmu_cpumask, pmu_events
 
 AREA = Area(MEASURE, "perf events")
 ENERGY = Area(MEASURE, "energy")
-_PMUS = "/sys/bus/event_source/devices"
 _NEEDS = ("PERFMON",)
 
-
-def _cache(level: int, operation: int, result: int) -> int:
-    return level | operation << 8 | result << 16
-
-
-# Names as perf list prints them; numbers of include/uapi/linux/perf_event.h. L1d 0, L1i 1, LLC 2, dTLB 3, iTLB 4, node 6.
-HARDWARE = {
-    "cycles": (trial.TYPE_HARDWARE, 0),
-    "instructions": (trial.TYPE_HARDWARE, 1),
-    "cache-references": (trial.TYPE_HARDWARE, 2),
-    "cache-misses": (trial.TYPE_HARDWARE, 3),
-    "branch-instructions": (trial.TYPE_HARDWARE, 4),
-    "branch-misses": (trial.TYPE_HARDWARE, 5),
-    "bus-cycles": (trial.TYPE_HARDWARE, 6),
-    "stalled-cycles-frontend": (trial.TYPE_HARDWARE, 7),
-    "stalled-cycles-backend": (trial.TYPE_HARDWARE, 8),
-    "ref-cycles": (trial.TYPE_HARDWARE, 9),
-    "L1-dcache-loads": (trial.TYPE_CACHE, _cache(0, 0, 0)),
-    "L1-dcache-load-misses": (trial.TYPE_CACHE, _cache(0, 0, 1)),
-    "L1-icache-load-misses": (trial.TYPE_CACHE, _cache(1, 0, 1)),
-    "LLC-loads": (trial.TYPE_CACHE, _cache(2, 0, 0)),
-    "LLC-load-misses": (trial.TYPE_CACHE, _cache(2, 0, 1)),
-    "dTLB-loads": (trial.TYPE_CACHE, _cache(3, 0, 0)),
-    "dTLB-load-misses": (trial.TYPE_CACHE, _cache(3, 0, 1)),
-    "iTLB-load-misses": (trial.TYPE_CACHE, _cache(4, 0, 1)),
-    "node-loads": (trial.TYPE_CACHE, _cache(6, 0, 0)),
-    "node-load-misses": (trial.TYPE_CACHE, _cache(6, 0, 1)),
-}
-SOFTWARE = {
-    "cpu-clock": (trial.TYPE_SOFTWARE, 0),
-    "task-clock": (trial.TYPE_SOFTWARE, 1),
-    "page-faults": (trial.TYPE_SOFTWARE, 2),
-    "context-switches": (trial.TYPE_SOFTWARE, 3),
-    "cpu-migrations": (trial.TYPE_SOFTWARE, 4),
-    "minor-faults": (trial.TYPE_SOFTWARE, 5),
-    "major-faults": (trial.TYPE_SOFTWARE, 6),
-    "alignment-faults": (trial.TYPE_SOFTWARE, 7),
-    "emulation-faults": (trial.TYPE_SOFTWARE, 8),
-}
+SOFTWARE = (
+    "cpu-clock",
+    "task-clock",
+    "page-faults",
+    "context-switches",
+    "cpu-migrations",
+    "minor-faults",
+    "major-faults",
+    "alignment-faults",
+    "emulation-faults",
+    "cgroup-switches",
+)
+HARDWARE = (
+    "cycles",
+    "instructions",
+    "cache-references",
+    "cache-misses",
+    "branches",
+    "branch-misses",
+    "bus-cycles",
+    "stalled-cycles-frontend",
+    "stalled-cycles-backend",
+    "ref-cycles",
+    "L1-dcache-loads",
+    "L1-dcache-load-misses",
+    "L1-icache-load-misses",
+    "LLC-loads",
+    "LLC-load-misses",
+    "dTLB-loads",
+    "dTLB-load-misses",
+    "iTLB-load-misses",
+    "node-loads",
+    "node-load-misses",
+)
 
 
 def check(host: Host, who: Situation) -> Iterator[Capability]:
     """Look at the sysctls, then open every event."""
     yield _paranoid(host, who)
     yield _kernel_addresses(host, who)
-    counting_pmus = _core_pmus(host)
-    for name, (kind, config) in SOFTWARE.items():
-        yield _event(host, who, name, kind, config, counting_pmus)
-    for name, (kind, config) in HARDWARE.items():
-        yield _event(host, who, name, kind, config, counting_pmus)
+    pmus = core_pmus(host)
+    for name in (*SOFTWARE, *HARDWARE):
+        yield _event(host, who, event(name), pmus)
 
 
 def energy(host: Host, who: Situation) -> Iterator[Capability]:
@@ -75,49 +69,49 @@ def energy(host: Host, who: Situation) -> Iterator[Capability]:
     yield _power_pmu(host, who)
 
 
-def _event(host: Host, who: Situation, event: str, kind: int, config: int, pmus: list[str]) -> Capability:
-    name = f"perf {event}"
-    try:
-        with descriptor(host, trial.open_event(host, kind, config)):
-            return AREA.yes(name)
-    except NotPermittedError as error:
-        return _user_only(host, who, name, kind, config, error, pmus)
-    except HostError as error:
-        return _missing_event(name, kind, error, pmus)
+def _event(host: Host, who: Situation, wanted: Event, pmus: Sequence[CorePmu]) -> Capability:
+    """Open one event on this process, on a hybrid CPU on each kind of core."""
+    name = f"perf {wanted.name}"
+    if len(pmus) < 2 or wanted.is_software:
+        return _single(host, who, name, wanted, pmus)
+    tried = {pmu.name: _single(host, who, name, wanted.on(pmu.type), [pmu]) for pmu in pmus}
+    counting = [pmu for pmu, one in tried.items() if one.available]
+    best = tried[counting[0]] if counting else next(iter(tried.values()))
+    return replace(best, detail=", ".join(part for part in (best.detail, *counting) if part))
 
 
-def _user_only(
-    host: Host, who: Situation, name: str, kind: int, config: int, refusal: NotPermittedError, pmus: list[str]
-) -> Capability:
-    """Try again without kernel mode: it may be granted, or it turns out that permission was not the only obstacle."""
-    reason, remedy = who.refused(refusal, *_NEEDS)
-    try:
-        with descriptor(host, trial.open_event(host, kind, config, user_only=True)):
-            return AREA.yes(name, "user mode only", caveat=f"kernel mode {reason}", remedy=remedy)
-    except NotPermittedError:
+def _single(host: Host, who: Situation, name: str, wanted: Event, pmus: Sequence[CorePmu]) -> Capability:
+    error = try_events(host, [wanted])
+    if error is None:
+        return AREA.yes(name)
+    if not isinstance(error, NotPermittedError):
+        return _missing_event(name, wanted, error, pmus)
+    # Again without kernel mode: it may be granted, or it turns out that permission was not the only obstacle.
+    reason, remedy = who.refused(error, *_NEEDS)
+    again = try_events(host, [wanted.user_only()])
+    if again is None:
+        return AREA.yes(name, "user mode only", caveat=f"kernel mode {reason}", remedy=remedy)
+    if isinstance(again, NotPermittedError):
         return AREA.no(name, reason, remedy)
-    except HostError as error:
-        return _missing_event(name, kind, error, pmus)
+    return _missing_event(name, wanted, again, pmus)
 
 
-def _missing_event(name: str, kind: int, error: HostError, pmus: list[str]) -> Capability:
-    if kind == trial.TYPE_SOFTWARE:
-        return AREA.no(name, f"the kernel has no such event ({error})", "boot a kernel built with CONFIG_PERF_EVENTS=y")
+def _missing_event(name: str, wanted: Event, error: HostError, pmus: Sequence[CorePmu]) -> Capability:
+    if not isinstance(error, NotFoundError | UnsupportedError) and error.number != errno.EINVAL:
+        refusal = why_not(error)
+        return AREA.no(name, refusal.reason, refusal.remedy or "see `dmesg`")
+    if wanted.is_software or error.number == errno.ENOSYS:
+        reason = f"the kernel does not count it ({error})"
+        return AREA.no(name, reason, "boot a newer kernel, built with CONFIG_PERF_EVENTS=y")
     if pmus:
-        reason = f"the performance monitoring unit ({', '.join(pmus)}) does not count it"
+        units = ", ".join(pmu.name for pmu in pmus)
+        reason = f"the performance monitoring unit ({units}) does not count it"
         return AREA.no(name, reason, "another CPU model has it; features made of it stay unknown")
-    if not isinstance(error, NotFoundError | UnsupportedError):
-        return AREA.no(name, str(error), "see `dmesg`")
     return AREA.no(
         name,
         "no performance monitoring unit is visible",
         "on a virtual machine let the hypervisor pass it through (QEMU: -cpu host,pmu=on; clouds: metal instances)",
     )
-
-
-def _core_pmus(host: Host) -> list[str]:
-    """Return the PMUs that count core events: ``cpu``, one per kind of core on hybrids, ``armv8_...`` on Arm."""
-    return [name for name in names_in(host, _PMUS) if re.match(r"cpu(_\w+)?$|arm(v\d|\w*pmu)|cpum_cf$", name)]
 
 
 def _paranoid(host: Host, who: Situation) -> Capability:
@@ -173,20 +167,14 @@ def _powercap(host: Host, who: Situation) -> Capability:
 
 
 def _power_pmu(host: Host, who: Situation) -> Capability:
-    name, base = "rapl perf", f"{_PMUS}/power"
-    events = [event for event in names_in(host, f"{base}/events") if re.fullmatch(r"energy-\w+", event)]
-    if not events:
+    name = "rapl perf"
+    meters = [meter for meter in pmu_events(host, "power") if meter.name.startswith("energy-")]
+    if not meters:
         return ENERGY.no(name, "no energy event in the power PMU", "needs bare metal; energy stays unknown")
+    cpu = next(iter(pmu_cpumask(host, "power")), 0)
     try:
-        kind = int(text_of(host, f"{base}/type"))
-        config = int(text_of(host, f"{base}/events/{events[0]}").partition("=")[2], 16)
-    except ValueError:
-        return ENERGY.unknown(
-            name, "the power PMU describes its events in an unknown form", "report it with `ls -R` of it"
-        )
-    try:
-        with descriptor(host, trial.open_event(host, kind, config, cpu=0)):
-            return ENERGY.yes(name, ", ".join(events))
+        Group(host, [Event(meters[0].name, meters[0].type, meters[0].config)], pid=-1, cpu=cpu).close()
     except HostError as error:
         reason, remedy = who.refused(error, *_NEEDS)
         return ENERGY.no(name, reason, remedy)
+    return ENERGY.yes(name, ", ".join(meter.name for meter in meters))

@@ -16,8 +16,8 @@ KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, TRACING = 2, 5, 7, 17, 26
 TRACE_RAW_TP, TRACE_FENTRY = 23, 24
 
 # include/uapi/linux/perf_event.h
-TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT, TYPE_CACHE = 0, 1, 2, 3
-_DISABLED, _EXCLUDE_KERNEL, _EXCLUDE_HV = 1 << 0, 1 << 5, 1 << 6
+TYPE_SOFTWARE, TYPE_TRACEPOINT = 1, 2
+_DISABLED = 1 << 0
 _FD_CLOEXEC = 1 << 3
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 
@@ -57,14 +57,11 @@ def open_raw_tracepoint(host: Host, program: int, name: str = "") -> int:
     return _bpf(host, RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text) if name else 0, program))
 
 
-def open_event(
-    host: Host, kind: int, config: int, *, cpu: int = -1, text: str = "", user_only: bool = False, period: int = 0
-) -> int:
+def open_event(host: Host, kind: int, config: int, *, cpu: int = -1, text: str = "", period: int = 0) -> int:
     """Open a perf event, disabled, on this process (``cpu`` -1) or on a CPU; ``text`` is a kprobe's function."""
     name = ctypes.create_string_buffer(text.encode())
-    flags = _DISABLED | (_EXCLUDE_KERNEL | _EXCLUDE_HV if user_only else 0)
     attribute = bytearray(112)
-    struct.pack_into("<IIQQQQQ", attribute, 0, kind, len(attribute), config, period, 0, 0, flags)
+    struct.pack_into("<IIQQQQQ", attribute, 0, kind, len(attribute), config, period, 0, 0, _DISABLED)
     if text:
         struct.pack_into("<Q", attribute, 56, ctypes.addressof(name))
     buffer = ctypes.create_string_buffer(bytes(attribute), len(attribute))

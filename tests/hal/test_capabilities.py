@@ -249,7 +249,7 @@ def test_user_mode_only_is_available_with_a_caveat() -> None:
         raise translate(errno.EACCES, "perf_event_open", "call")
 
     host = fake({"/proc/self/status": "CapEff:\t0\n"}, uid=1000)
-    host.syscalls["perf_event_open"] = refuse_kernel
+    host.syscalls |= {"perf_event_open": refuse_kernel, "ioctl": lambda *_: 0, "close": lambda _: 0}
     one = found(examine(host), "perf cycles")
     assert one.available is True
     assert one.detail == "user mode only"
@@ -267,6 +267,25 @@ def test_user_mode_only_is_available_with_a_caveat() -> None:
 )
 def test_bcc_is_installed_as_the_distribution_does(release: str, command: str) -> None:
     assert command in found(examine(fake({"/etc/os-release": release})), "bcc").remedy
+
+
+def test_hybrid_cpus_are_asked_kind_by_kind() -> None:
+    """The upper half of the configuration names the PMU; here only the big cores count stalls."""
+    base = "/sys/bus/event_source/devices"
+    files = {f"{base}/cpu_core/type": "4\n", f"{base}/cpu_core/cpus": "0-3\n"}
+    files |= {f"{base}/cpu_atom/type": "10\n", f"{base}/cpu_atom/cpus": "4-7\n"}
+
+    def only_big_cores(attribute: int, *_rest: int) -> int:
+        kind, _size, config = struct.unpack("<IIQ", ctypes.string_at(attribute, 16))
+        if kind == 0 and config >> 32 == 10 and config & 0xFF == 8:
+            raise translate(errno.ENOENT, "perf_event_open", "call")
+        return 1000
+
+    host = fake(files)
+    host.syscalls |= {"perf_event_open": only_big_cores, "ioctl": lambda *_: 0, "close": lambda _: 0}
+    report = examine(host)
+    assert found(report, "perf cycles").detail == "cpu_atom, cpu_core"
+    assert found(report, "perf stalled-cycles-backend").detail == "cpu_core"
 
 
 def test_cgroups_and_pressure() -> None:
