@@ -28,6 +28,7 @@ from dna.sample import (
     Sample,
     SchedReading,
     SyscallReading,
+    TcpPeer,
     quantile,
 )
 
