@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -229,6 +230,46 @@ def _keep(profile: Profile, known: _Known, console: Console, *, json: str, store
         with Store.open(store[0]) as history:
             identity = history.save(profile)
         console.print(f"\nKept as {identity}: dna show {profile.name or identity}", style="bright_black", markup=False)
+
+
+@app.command("top")
+def top_command(
+    sort: Annotated[str, typer.Option(metavar="FEATURE", help=f"One of {', '.join(options.TOP_SORTS)}.")] = "cpu",
+    by: Annotated[str, typer.Option(metavar="KIND", help="process or cgroup.")] = "process",
+    interval: Annotated[float, typer.Option(metavar="SECONDS", help="Time between refreshes.")] = 2.0,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="Refreshes, then the end.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="One refresh as a plain table.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Rows, off a terminal.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the busiest processes or cgroups, live; from /proc alone, without privilege."""
+    from rich.console import Console
+
+    from dna.top import Watch
+    from hal.host import LinuxHost
+    from ui import output
+    from ui.options import choice_of, interval_of
+    from ui.terminal import Keys, shows_live
+    from ui.top import TopLive, TopView, watch_json, watch_plainly
+
+    sort = choice_of("--sort", sort, options.TOP_SORTS)
+    view = TopView(sort=sort, by_cgroup=choice_of("--by", by, ("process", "cgroup")) == "cgroup")
+    view = replace(view, interval_s=interval_of(interval))
+    host, console = LinuxHost(), Console(highlight=False)
+    watch = Watch(host, by_cgroup=view.by_cgroup)
+    count = 1 if once else count
+    if as_json:
+        watch_json(watch, typer.echo, view, count=count, limit=limit, sleep=host.sleep)
+    elif once or not shows_live(console):
+        watch_plainly(watch, output.console(), view, count=count, limit=limit, sleep=host.sleep)
+    else:
+        keys = Keys(sys.stdin.fileno())
+        try:
+            TopLive(watch, console, view, count=count, keys=keys).run()
+        except KeyboardInterrupt:
+            return  # Ctrl-C is the ordinary way out of a live table
+        finally:
+            keys.close()
 
 
 From = Annotated[

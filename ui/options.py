@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +25,9 @@ Command = Annotated[
 
 LEAST_INTERVAL_S = 0.2
 MOST_INTERVAL_S = 3600.0
+
+TOP_SORTS = ("cpu", "memory", "time", "runq", "voluntary", "involuntary", "faults", "io", "threads", "processes")
+"""The names of ``dna.top.SORTS``, here so that --help need not import it."""
 
 _HOW = "Give one of --pid N, --cgroup PATH, --unit NAME, --container ID, --comm REGEX, --host, or -- COMMAND..."
 _BEHIND = "dna.behind_dashes"
@@ -136,3 +139,15 @@ def duration_of(seconds: float | None, *, default: float | None) -> float | None
             f"--duration {seconds:g}: seconds, {LEAST_INTERVAL_S:g} or more", remedy="0 is until it ends, or Ctrl-C."
         )
     return seconds
+
+
+def choice_of(option: str, value: str, choices: Iterable[str]) -> str:
+    """Return ``value`` where it is one of the choices.
+
+    Raises:
+        OptionError: it is not.
+    """
+    known = list(choices)
+    if value not in known:
+        raise OptionError(f"{option} {value}: there is no such choice", remedy=f"Give one of {', '.join(known)}.")
+    return value
