@@ -124,7 +124,7 @@ class ThreadCounters:
         self._retry_uncovered(threads)
         newcomers = [self._newcomer(pid) for pid in threads.keys() - self._known.keys()]
         to_open = []
-        for pid, parent, start in sorted((n for n in newcomers if n is not None), key=lambda n: n[2]):
+        for pid, parent, start in sorted((n for n in newcomers if n is not None), key=lambda n: (n[2], n[0])):
             above = self._known.get(parent)
             if above is not None and above.owner.meters and start >= above.since:
                 self._known[pid] = _Known(above.owner, start, start)
