@@ -73,6 +73,8 @@ def _compiles(host: Host) -> Iterator[Capability]:
         Compiler(host, cache=None).compile("int nothing(void *context) { return 0; }", ["nothing"])
     except BpfError as error:
         yield AREA.no("bpf compile", str(error), "reinstall bcc, or install the headers of another kernel")
+    except OSError as error:  # the helper process could not be started
+        yield AREA.no("bpf compile", f"the compiler cannot be started: {error}", "let this user run dna's Python")
     else:
         yield AREA.yes("bpf compile", "bcc")
 

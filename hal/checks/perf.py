@@ -90,7 +90,7 @@ def _single(host: Host, who: Situation, name: str, wanted: Event, pmus: Sequence
     reason, remedy = who.refused(error, *_NEEDS)
     again = try_events(host, [wanted.user_only()])
     if again is None:
-        return AREA.yes(name, "user mode only", caveat=f"kernel mode {reason}", remedy=remedy)
+        return AREA.yes(name, "user mode only", caveat=f"kernel mode: {reason}", remedy=remedy)
     if isinstance(again, NotPermittedError):
         return AREA.no(name, reason, remedy)
     return _missing_event(name, wanted, again, pmus)

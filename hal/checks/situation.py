@@ -51,8 +51,13 @@ class Situation:
     """The command line to repeat with sudo."""
 
     def has(self, *capabilities: str) -> bool:
-        """Tell whether this process has these capabilities; CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON."""
+        """Tell whether this process has these capabilities over the machine, not only in a user namespace of its own.
+
+        CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON, as the kernel has it.
+        """
         held = self.capabilities
+        if self.initial_user_namespace is False:
+            return False
         if held is None:
             return self.uid == 0
         return all(one in held or (one in ("BPF", "PERFMON") and "SYS_ADMIN" in held) for one in capabilities)
@@ -88,7 +93,7 @@ class Situation:
         """
         if not isinstance(error, NotPermittedError):
             return str(error), "this kernel or machine refuses it; see `dmesg`"
-        if not self.has(*capabilities) or self.initial_user_namespace is False:
+        if not self.has(*capabilities):
             return self.lacking(*capabilities)
         if self.container:
             return (

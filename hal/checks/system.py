@@ -26,7 +26,7 @@ def privileges(host: Host, who: Situation) -> Iterator[Capability]:
     )
     name = "root" if who.uid == 0 else f"uid {who.uid}"
     detail = f"{name}{f' in a container ({who.container})' if who.container else ''}; {held or 'no capabilities'}"
-    if who.has("BPF", "PERFMON") and who.initial_user_namespace is not False:
+    if who.has("BPF", "PERFMON"):
         yield PRIVILEGES.yes("privileges", detail)
     else:
         reason, remedy = who.lacking("BPF", "PERFMON")

@@ -198,6 +198,7 @@ def test_root_of_a_user_namespace_is_told_so() -> None:
     report = examine(fake(links=links))
     assert found(report, "privileges").available is False
     assert "user namespace" in found(report, "bpf map").reason
+    assert not report.situation.has("SYS_NICE")
 
 
 def test_a_virtual_machine_made_of_an_image_is_no_container() -> None:
