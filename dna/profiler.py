@@ -204,17 +204,24 @@ class Profiler:
         self._follower.kick(self._topology)
 
     def _start_first(self, context: ProbeContext, candidates: Sequence[Probe[Any]]) -> None:
-        """Start the first probe that can; what a lesser one lacks stays noted under the better one's name."""
+        """Start the first probe that can; what a lesser one lacks is noted as missing "in full"."""
+        refusals: dict[str, DnaError | HalError] = {}
         for probe in candidates:
             self._exit.callback(probe.stop)
             try:
                 probe.start(context)
             except (ProbeUnavailableError, HalError) as error:
-                self._note(probe.name, error)
+                refusals[probe.name] = error
                 probe.stop()
             else:
                 self._probes.append(probe)
-                return
+                break
+        else:
+            for name, error in refusals.items():
+                self._note(name, error)
+            return
+        for name, error in refusals.items():
+            self._note(f"{name} in full", error)
 
     # --- measure
 

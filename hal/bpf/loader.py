@@ -54,8 +54,8 @@ class BpfMap:
             self.fd = bpf(host, MAP_CREATE, attribute)
         except NotPermittedError as error:
             raise BpfError(
-                f"the kernel refused to make the BPF map {spec.name}",
-                remedy="it needs root or CAP_BPF and CAP_PERFMON (and on kernels before 5.11 a larger `ulimit -l`)",
+                "the kernel does not let this user use BPF",
+                remedy="run as root, or with CAP_BPF and CAP_PERFMON (and on kernels before 5.11 a larger `ulimit -l`)",
             ) from error
         except HostError as error:
             raise BpfError(f"cannot make the BPF map {spec.name}: {error}") from error

@@ -19,7 +19,8 @@ from dna.syscalls import SyscallTable
 from hal.bpf.btf import VMLINUX, offsets
 from hal.bpf.compiler import Compiler, cache_dir
 from hal.bpf.layout import Layout
-from hal.bpf.loader import BpfMap, BpfProgram, LoadedObject, enable_statistics
+from hal.bpf.loader import MAP_ARRAY, BpfMap, BpfProgram, LoadedObject, enable_statistics
+from hal.bpf.object import MapSpec
 from hal.errors import BpfError, HalError
 from hal.host import Host
 from hal.topology import Topology
@@ -87,6 +88,9 @@ SAMPLED_PER_S = 4000
 SAMPLE_AT_FIRST, SAMPLE_AT_LEAST = 8, 256
 THREADS = 16384
 EDGES = 16384
+MEMBER = 1
+"""Value of a member that is alive, in the map of members."""
+_UNDRAWN = 0xFFFFFFFF
 
 
 def possible_cpus(host: Host) -> int:
@@ -100,14 +104,15 @@ def pid_limit(host: Host) -> int:
     return 1 << (int(host.read_text("/proc/sys/kernel/pid_max")) - 1).bit_length()
 
 
-def source(*, cpus: int, pids: int, whole_host: bool, found: Mapping[str, int]) -> str:
+def source(*, cpus: int, pids: int, whole_host: bool, found: Mapping[str, int], edges: int = EDGES) -> str:
     """Return the C source of all programs for one machine. Offsets it lacks are 0; programs that need them stay off."""
     arg0, arg3, number = _REGISTERS.get(platform.machine(), (0, 0, 0))
     constants = {
         "CPUS": cpus,
         "PIDS": pids,
         "THREADS": THREADS,
-        "EDGES": EDGES,
+        "EDGES": edges,
+        "UNDRAWN": _UNDRAWN,
         "BUCKETS": BUCKETS,
         "MAX_CPUS": layouts.MAX_CPUS,
         "REGS_ARG0": arg0,
@@ -165,17 +170,27 @@ class Programs:
 
     @classmethod
     def build(
-        cls, host: Host, topology: Topology, table: SyscallTable, *, whole_host: bool = False, cache: bool = True
+        cls,
+        host: Host,
+        topology: Topology,
+        table: SyscallTable,
+        *,
+        whole_host: bool = False,
+        cache: bool = True,
+        edges: int = EDGES,
     ) -> Programs:
         """Compile (or take from the cache), make the maps and fill the tables; BpfError says why it cannot be done."""
         _refuse_foreign_pids(host)
+        _try_a_map(host)
         directory = None
         if cache:
             with suppress(OSError):
                 directory = cache_dir()
         compiler = Compiler(host, cache=directory)
         found = compiler.remember(f"offsets {_OFFSETS}", lambda: offsets(_btf(host), _OFFSETS))
-        text = source(cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found)
+        text = source(
+            cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges
+        )
         compiled = compiler.compile(text, [program.name for program in PROGRAMS])
         loaded = LoadedObject(host, compiled)
         try:
@@ -208,6 +223,7 @@ class Programs:
             try:
                 program = self._loaded.load(name, "raw_tracepoint")
                 self._attach_first(program, wanted.tracepoints)
+                self._tables["sees_switches"][0] |= name == "on_switch"
             except BpfError as error:
                 if failed := self._loaded.programs.pop(name, None):
                     failed.close()
@@ -245,11 +261,16 @@ class Programs:
     def mark(self, tids: Iterable[int]) -> None:
         """Make threads members."""
         wanted = np.fromiter(tids, dtype=np.int64)
-        self.members[wanted[wanted < len(self.members)]] = 1
+        self.members[wanted[wanted < len(self.members)]] = MEMBER
+
+    def unmark(self, tids: Iterable[int]) -> None:
+        """Make threads outsiders; what was counted of them stays."""
+        unwanted = np.fromiter(tids, dtype=np.int64)
+        self.members[unwanted[unwanted < len(self.members)]] = 0
 
     def member_tids(self) -> NDArray[np.int64]:
         """Return all threads that the kernel follows now."""
-        return np.flatnonzero(self.members)
+        return np.flatnonzero(self.members == MEMBER)
 
     def seed_blocked(self, tid: int, tgid: int, number: int, blocked_class: int) -> None:
         """Tell the programs of a thread that is blocked already, so that its time counts from now."""
@@ -260,6 +281,8 @@ class Programs:
                 entry["tgid"] = tgid
                 entry["nr"] = number + 1
                 entry["blocked_class"] = blocked_class
+                entry["gap"] = _UNDRAWN
+                entry["seed"] = tid * 2654435761 % (1 << 32)
                 entry["tid"] = tid
                 return
 
@@ -310,6 +333,11 @@ def _refuse_foreign_pids(host: Host) -> None:
             "this is a PID namespace of its own, whose process ids differ from those that BPF reports",
             remedy="run on the host, or start the container with --pid=host",
         )
+
+
+def _try_a_map(host: Host) -> None:
+    """Find out before compiling whether the kernel lets this user use BPF at all."""
+    BpfMap(host, MapSpec("dna_try", MAP_ARRAY, 4, 8, 1, 0)).close()
 
 
 def _btf(host: Host) -> bytes:
