@@ -85,9 +85,16 @@ class FaultLedger:
         for pid, last in self._known.items():
             ended = pid not in alive or (pid in seen and seen[pid].start != last.start)
             if ended:
-                minor, major = counted.get(last.parent, (0, 0))
-                counted[last.parent] = (
+                waiter = self._waiter(last.parent, alive)
+                minor, major = counted.get(waiter, (0, 0))
+                counted[waiter] = (
                     minor + last.minor + last.child_minor,
                     major + last.major + last.child_major,
                 )
         return counted
+
+    def _waiter(self, parent: int, alive: Set[int]) -> int:
+        """Return the nearest ancestor that still lives: a parent that ended too passed its children's counters on."""
+        while parent not in alive and parent in self._known:
+            parent = self._known[parent].parent
+        return parent

@@ -27,7 +27,8 @@ WANTED_PER_S = 400.0
 MOST_PER_S = 2000.0
 """Samples per second of anything, the rest of the machine included."""
 
-_START_HZ = 199.0
+START_HZ = 199.0
+
 _DECODE_SHARE = 0.002
 _SAVED_READS = 4
 _SITE_US, _FETCH_US = 1.5, 12.0
@@ -125,7 +126,8 @@ class InstructionProbe:
     name = "instructions"
     field = "instructions"
 
-    def __init__(self, *, seed: int = 0, filter_program: int | None = None) -> None:
+    def __init__(self, *, seed: int = 0, rate_hz: float = START_HZ, filter_program: int | None = None) -> None:
+        self._rate_hz = rate_hz
         self._random = np.random.default_rng(seed)
         self._filter = filter_program
         self._sampler: CpuSampler | ThreadSampler | None = None
@@ -150,9 +152,9 @@ class InstructionProbe:
     def _open(self, context: ProbeContext, room: int) -> CpuSampler | ThreadSampler:
         cpus = [cpu.os_index for cpu in context.topology.cpus]
         try:
-            return CpuSampler(context.host, cpus, rate_hz=_START_HZ, samples=room, filter_program=self._filter)
+            return CpuSampler(context.host, cpus, rate_hz=self._rate_hz, samples=room, filter_program=self._filter)
         except (NotPermittedError, PerfError):
-            sampler = ThreadSampler(context.host, rate_hz=_START_HZ, samples=room)
+            sampler = ThreadSampler(context.host, rate_hz=self._rate_hz, samples=room)
             sampler.follow(context.members.tids())
             return sampler
 

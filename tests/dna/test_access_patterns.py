@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ def one_site(addresses: NDArray[np.uint64]) -> float | None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 20 * PAGE)), max_size=200))
 def test_page_counts_are_those_of_a_plain_count(accesses: list[tuple[int, int]]) -> None:
     pids = np.array([pid for pid, _ in accesses], dtype=np.int32)
@@ -91,6 +92,7 @@ def test_direction_is_unknown_without_enough_evidence() -> None:
     assert one_site(np.zeros(0, dtype=np.uint64)) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**40), min_size=0, max_size=100))
 def test_direction_is_a_share_and_the_same_backwards(values: list[int]) -> None:
     addresses = np.array(values, dtype=np.uint64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dna.decode import Decoder, effective_addresses
@@ -178,6 +178,7 @@ def test_arm_addresses_follow_from_the_registers(
     assert address(ARM, word(value), registers) == expected, name
 
 
+@settings(deadline=None)
 @given(
     base=st.integers(0, 2**64 - 1),
     index=st.integers(0, 2**64 - 1),
@@ -218,6 +219,7 @@ def test_what_cannot_be_fallen_into_was_jumped_to(end: str) -> None:
     assert INSTRUCTION_CLASSES[site.kind] == "branch"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(LINE[:6]), min_size=10, max_size=20))
 def test_going_back_over_code_finds_the_last_instruction(line: list[bytes]) -> None:
     found = X86.previous_size(b"".join(line)[-32:])
@@ -257,6 +259,7 @@ def test_what_is_no_instruction_is_none(data: bytes) -> None:
     assert X86.site(data) is None
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=0, max_size=64), st.integers(0, 64))
 def test_any_bytes_are_survived(data: bytes, cut: int) -> None:
     for decoder in (X86, ARM):
