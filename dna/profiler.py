@@ -217,11 +217,11 @@ class Profiler:
                 self._probes.append(probe)
                 break
         else:
-            for name, error in refusals.items():
-                self._note(name, error)
+            for name, refusal in refusals.items():
+                self._note(name, refusal)
             return
-        for name, error in refusals.items():
-            self._note(f"{name} in full", error)
+        for name, refusal in refusals.items():
+            self._note(f"{name} in full", refusal)
 
     # --- measure
 

@@ -172,6 +172,8 @@ class Compiler:
                 )
             except subprocess.TimeoutExpired as error:
                 raise BpfError(f"bcc did not finish compiling within {_TIMEOUT_S} s") from error
+            except OSError as error:
+                raise BpfError(f"cannot start {sys.executable} to compile: {error}") from error
         if done.returncode != 0:
             raise BpfError(f"bcc could not compile: {_last_error(done.stderr)}", remedy="see `dna doctor`")
         return done.stdout
