@@ -332,7 +332,7 @@ def ordered(rows: Iterable[Row], *, sort: str, search: str = "") -> list[Row]:
     key = SORTS[sort]
     words = search.lower()
     found = [row for row in rows if words in f"{row.name}\n{row.where}\n{row.key}".lower()]
-    return sorted(found, key=lambda row: (-key(row), -row.cpu, row.key))
+    return sorted(found, key=lambda row: (-key(row), -row.cpu, -row.resident, row.key))
 
 
 def _earlier(before: Snapshot, process: Process) -> Process:
