@@ -73,7 +73,7 @@ class SchedProbe:
         sched, follow = self._sched.delta_by_cpu(), self._follow.delta_by_cpu()
         under_way = correction(self._before, after, cpus=self._cpus)
         self._before = after
-        oncpu_ns = (sched["oncpu_ns"] + follow["oncpu_ns"])[: self._cpus]
+        oncpu_ns = sched["oncpu_ns"][: self._cpus]
         by_cpu = np.maximum(oncpu_ns + under_way.oncpu_by_cpu, 0) * 1e-9
         runq_s = max(int(sched["runq_ns"].sum()) + under_way.runq, 0) * 1e-9
         blocked_ns = sched["blocked_ns"].sum(axis=0) + under_way.blocked_by_class

@@ -98,7 +98,7 @@ INLINE struct thread *claim_thread(u32 tid, u32 tgid) {
       t->fault_page = 0;
       t->nr = t->cpu = t->window = t->blocked_class = 0;
       t->regs = 0;
-      t->gap = tid & 63;
+      t->gap = UNDRAWN;
       t->seed = tid * 2654435761u + 12345;
       return t;
     }
@@ -114,19 +114,17 @@ INLINE struct thread *thread_of(u32 tid, u32 tgid) {
   return t ? t : claim_thread(tid, tgid);
 }
 
-INLINE void add_member(u32 tid) {
-#ifndef WHOLE_HOST
-  struct members *m = all_members();
-  if (m)
-    m->of[tid & (PIDS - 1)] = 1;
-#endif
-}
+// Values of members.of. A thread that exits goes on running (it gives back its memory) until it is switched away from for
+// the last time; user space counts it as gone at once.
+#define OUTSIDE 0
+#define MEMBER 1
+#define EXITING 2
 
-INLINE void drop_member(u32 tid) {
+INLINE void set_member(u32 tid, u8 value) {
 #ifndef WHOLE_HOST
   struct members *m = all_members();
   if (m)
-    m->of[tid & (PIDS - 1)] = 0;
+    m->of[tid & (PIDS - 1)] = value;
 #endif
 }
 

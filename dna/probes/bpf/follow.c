@@ -7,7 +7,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx) {
     return 0;
   u64 child = ctx->args[1];
   u32 tid = u32_at(child, TASK_PID);
-  add_member(tid);
+  set_member(tid, MEMBER);
   struct thread *t = thread_of(tid, u32_at(child, TASK_TGID));
   if (t)
     t->ready_ts = bpf_ktime_get_ns();
@@ -17,12 +17,26 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx) {
   return 0;
 }
 
-// A thread other than the leader that calls exec takes over the leader's id, which has just left as "exited".
+// A thread other than the leader that calls exec takes over the leader's id, and the dying leader its: the last switch of
+// the leader may come before or after this.
 int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   u32 tid = bpf_get_current_pid_tgid();
   u32 old = ctx->args[1];
-  if (old != tid && is_member(old))
-    add_member(tid);
+  if (old == tid || (!is_member(old) && !is_member(tid)))
+    return 0;
+  set_member(tid, MEMBER);
+  set_member(old, OUTSIDE);
+  struct thread *from = find_thread(old);
+  struct thread *to = thread_of(tid, tid);
+  if (!from)
+    return 0;
+  if (to) {
+    to->on_ts = from->on_ts;
+    to->oncpu_ns = from->oncpu_ns;
+    to->cpu = from->cpu;
+    to->off_ts = to->ready_ts = 0;
+  }
+  from->tid = 0;
   return 0;
 }
 
@@ -30,16 +44,18 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx) {
   u32 tid = bpf_get_current_pid_tgid();
   if (!is_member(tid))
     return 0;
-  struct thread *t = find_thread(tid);
   struct follow_stats *s = follow_here();
-  if (t) {
-    if (s && t->on_ts)
-      s->oncpu_ns += bpf_ktime_get_ns() - t->on_ts;
-    t->tid = 0;
-  }
-  drop_member(tid);
   if (s)
     s->exits++;
+  struct tables *tab = all_tables();
+  if (tab && tab->sees_switches) {
+    set_member(tid, EXITING);
+    return 0;
+  }
+  struct thread *t = find_thread(tid);
+  if (t)
+    t->tid = 0;
+  set_member(tid, OUTSIDE);
   return 0;
 }
 

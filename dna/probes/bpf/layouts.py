@@ -19,6 +19,7 @@ TABLES = Layout(
         "llc_of": ("u16", (MAX_CPUS,)),
         "node_of": ("u16", (MAX_CPUS,)),
         "sample_every": ("u64", ()),
+        "sees_switches": ("u64", ()),
     },
 )
 
@@ -48,7 +49,7 @@ THREAD = Layout(
 
 FOLLOW = Layout(
     "follow_stats",
-    {"forks": ("u64", ()), "exits": ("u64", ()), "oncpu_ns": ("u64", ()), "unplaced": ("u64", ())},
+    {"forks": ("u64", ()), "exits": ("u64", ()), "unplaced": ("u64", ())},
 )
 
 SYSCALLS = Layout(

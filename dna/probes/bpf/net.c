@@ -4,9 +4,12 @@
 #define SCOPE_REMOTE 0
 #define SCOPE_LOOPBACK 1
 #define SCOPE_UNIX 2
+#define SCOPE_NONE 3  // talk with the kernel itself
 #define FAMILY_UNIX 1
 #define FAMILY_INET 2
 #define FAMILY_INET6 10
+#define FAMILY_NETLINK 16
+#define MSG_PEEK 2
 
 BPF_F_TABLE("array", u32, struct net_stats, net_stats, CPUS, 1024);
 
@@ -25,7 +28,7 @@ INLINE u32 scope_of(u64 sock) {
     int same = high == u64_at(sock, SOCK_V6_RCV_SADDR) && low == u64_at(sock, SOCK_V6_RCV_SADDR + 8) && (high | low);
     return mapped || same ? SCOPE_LOOPBACK : SCOPE_REMOTE;
   }
-  return SCOPE_REMOTE;
+  return family == FAMILY_NETLINK ? SCOPE_NONE : SCOPE_REMOTE;
 }
 
 INLINE int count_message(struct bpf_raw_tracepoint_args *ctx, u32 direction) {
@@ -38,6 +41,8 @@ INLINE int count_message(struct bpf_raw_tracepoint_args *ctx, u32 direction) {
   if (!s)
     return 0;
   u32 scope = scope_of(ctx->args[0]);
+  if (scope == SCOPE_NONE)
+    return 0;
   s->messages[direction][scope]++;
   s->bytes[direction][scope] += bytes;
   s->sizes[direction][bucket_of(bytes)]++;
@@ -46,4 +51,6 @@ INLINE int count_message(struct bpf_raw_tracepoint_args *ctx, u32 direction) {
 
 int on_sent(struct bpf_raw_tracepoint_args *ctx) { return count_message(ctx, 0); }
 
-int on_received(struct bpf_raw_tracepoint_args *ctx) { return count_message(ctx, 1); }
+int on_received(struct bpf_raw_tracepoint_args *ctx) {
+  return ctx->args[2] & MSG_PEEK ? 0 : count_message(ctx, 1);  // what is only looked at is received later
+}

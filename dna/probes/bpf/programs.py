@@ -188,9 +188,7 @@ class Programs:
                 directory = cache_dir()
         compiler = Compiler(host, cache=directory)
         found = compiler.remember(f"offsets {_OFFSETS}", lambda: offsets(_btf(host), _OFFSETS))
-        text = source(
-            cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges
-        )
+        text = source(cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges)
         compiled = compiler.compile(text, [program.name for program in PROGRAMS])
         loaded = LoadedObject(host, compiled)
         try:

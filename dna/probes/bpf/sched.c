@@ -7,6 +7,10 @@
 #define CHANNEL_OTHER 3
 #define CHANNEL_INTERRUPT 4
 
+// include/linux/sched.h: values of a task's state.
+#define TASK_DEAD 0x80
+#define TASK_WAKING 0x200  // somebody woke it while it was still going to sleep
+
 // Finding out what a wake-up went through costs ten times the count, so it is done for the first and then one in 64.
 #define RESOLVE_EVERY 64
 
@@ -44,9 +48,10 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   u64 now = bpf_ktime_get_ns();
   if (prev_member) {
     u64 state = ctx->args[0] ? 0 : u32_at(ctx->args[1], TASK_STATE);
-    if (state)
+    int dead = state == TASK_DEAD;
+    if (state && !dead)
       s->voluntary++;
-    else
+    else if (!state)
       s->involuntary++;
     struct thread *t = thread_of(prev, id >> 32);
     if (t) {
@@ -58,11 +63,15 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
       }
       t->on_ts = 0;
       t->off_ts = state ? now : 0;
-      t->ready_ts = state ? 0 : now;
+      t->ready_ts = state && state != TASK_WAKING ? 0 : now;
       t->cpu = cpu + 1;
-      if (state)
+      if (dead)
+        t->tid = 0;
+      else if (state)
         t->blocked_class = class_now(t, ctx->args[1]);
     }
+    if (dead)
+      set_member(prev, OUTSIDE);
   }
   if (next_member) {
     struct thread *t = find_thread(next);

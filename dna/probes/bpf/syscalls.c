@@ -21,6 +21,11 @@ INLINE struct syscall_stats *syscalls_here(void) {
   return syscall_stats.lookup(&cpu);
 }
 
+INLINE u32 draw(struct thread *t, u32 most) {
+  t->seed = t->seed * 1664525 + 1013904223;
+  return (t->seed >> 8) % (most + 1);
+}
+
 // Gaps between windows are drawn at random (uniform, so that their mean is known): a fixed one would beat against the
 // fixed cycle of calls that most servers make.
 INLINE int is_sampled(struct thread *t) {
@@ -28,14 +33,22 @@ INLINE int is_sampled(struct thread *t) {
     t->window--;
     return 1;
   }
+  struct tables *tab = all_tables();
+  u32 every = tab ? tab->sample_every : 1;
+  u32 most = 2 * WINDOW * (every - 1);
+  if (t->gap == UNDRAWN) {
+    // What is left of a uniform gap at a random moment is distributed as the lesser of two draws: so the first calls of
+    // many short processes are sampled as often as others.
+    u32 one = draw(t, most), other = draw(t, most);
+    t->gap = one < other ? one : other;
+  }
+  if (t->gap > most)
+    t->gap = most;  // drawn when fewer were sampled
   if (t->gap) {
     t->gap--;
     return 0;
   }
-  struct tables *tab = all_tables();
-  u32 every = tab ? tab->sample_every : 1;
-  t->seed = t->seed * 1664525 + 1013904223;
-  t->gap = (t->seed >> 8) % (2 * WINDOW * (every - 1) + 1);
+  t->gap = draw(t, most);
   t->window = WINDOW - 1;
   t->windows++;
   return 1;
