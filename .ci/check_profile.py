@@ -9,6 +9,8 @@ from pathlib import Path
 LEAST_KNOWN = 10
 """Features that even a machine without BPF and counters can measure of a busy process."""
 
+DIMENSIONS = 16
+
 
 def main() -> int:
     profile = json.loads(Path(sys.argv[1]).read_text())
@@ -19,7 +21,12 @@ def main() -> int:
         f"schema {profile['schema']}: {len(intervals)} intervals, {len(known)} features known, {len(vectors)} vectors"
     )
     complete = len(intervals) >= 2 and len(known) >= LEAST_KNOWN and len(vectors) == len(intervals)
-    return 0 if complete and all(len(vector) == 16 for vector in vectors) else 1
+    if complete and all(len(vector) == DIMENSIONS for vector in vectors):
+        return 0
+    print(
+        f"expected at least 2 intervals, {LEAST_KNOWN} known features, and a vector of {DIMENSIONS} for each interval"
+    )
+    return 1
 
 
 if __name__ == "__main__":
