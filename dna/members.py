@@ -1,23 +1,23 @@
 """Which processes and threads a target is at this moment.
 
 Process trees are followed by the kernel where BPF works (``adopt``); elsewhere, and for targets that are a condition rather
-than a tree (a command name, a cgroup), they are found again at each refresh. A process is known by pid and start time, so
-a reused pid is never taken for it.
+than a tree (a command name, a cgroup), they are found again at each refresh. A process of a tree is known by pid and start time,
+so a reused pid is never taken for it.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from dna.errors import PermissionNeededError, TargetError, TargetGoneError
+from dna import cgroups
+from dna.errors import PermissionNeededError, TargetGoneError
 from dna.target import Target
 from hal.errors import HalError
 from hal.host import Host
-
-_CGROUP_ROOT = "/sys/fs/cgroup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Process:
     parent: int
     start: int
     """Start time in clock ticks after boot."""
+    leader_ended: bool = False
+    """Whether the first thread ended before the others."""
 
 
 def read_process(host: Host, pid: int) -> Process | None:
@@ -39,9 +41,12 @@ def read_process(host: Host, pid: int) -> Process | None:
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    if len(fields) < 20 or fields[0] in "ZX":
+    if len(fields) < 20 or fields[0] == "X":
         return None
-    return Process(pid, name, int(fields[1]), int(fields[19]))
+    ended = fields[0] == "Z"  # the state is the first thread's, others may go on
+    if ended and int(fields[17]) <= 1:
+        return None
+    return Process(pid, name, int(fields[1]), int(fields[19]), ended)
 
 
 def all_pids(host: Host) -> list[int]:
@@ -56,14 +61,22 @@ class _Finder(Protocol):
 class Members:
     """The processes of one target; ``refresh`` before reading. ``kind`` is "processes", "cgroup" or "host"."""
 
-    def __init__(self, host: Host, kind: str, find: _Finder, *, cgroups: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        kind: str,
+        find: _Finder,
+        *,
+        cgroups: dict[str, str] | None = None,
+        by_fork: bool = False,
+    ) -> None:
         self.kind = kind
+        self.by_fork = by_fork
+        """True where members only ever come by being forked from members."""
         self._host = host
         self._find = find
         self._cgroups = cgroups or {}
-        self._start: dict[int, int] = {}
         self._threads: dict[int, frozenset[int]] = {}
-        self._followed = False
 
     def pids(self) -> frozenset[int]:
         """Return process ids at the last refresh."""
@@ -91,22 +104,17 @@ class Members:
         threads: dict[int, frozenset[int]] = {}
         for pid in self._find():
             process = read_process(self._host, pid)
-            if process is None or not self._is_same(process):
+            if process is None:
                 continue
-            found = self._tasks(pid)
+            found = self._tasks(pid) - ({pid} if process.leader_ended else set())
             if found:
                 threads[pid] = found
         self._threads = threads
-        for gone in self._start.keys() - threads.keys():
-            del self._start[gone]
         return self.tids() - before
 
     def adopt(self, threads: dict[int, frozenset[int]]) -> None:
         """Take over what the kernel followed: all threads by process; no /proc is read."""
         self._threads = threads
-
-    def _is_same(self, process: Process) -> bool:
-        return self._start.setdefault(process.pid, process.start) == process.start
 
     def _tasks(self, pid: int) -> frozenset[int]:
         try:
@@ -149,7 +157,7 @@ class _Tree:
 
 def tree(host: Host, root: int) -> Members:
     """Return a process and its descendants; TargetGoneError when there is no such process."""
-    return Members(host, "processes", _Tree(host, root))
+    return Members(host, "processes", _Tree(host, root), by_fork=True)
 
 
 def by_comm(host: Host, pattern: str) -> Members:
@@ -182,171 +190,20 @@ def whole_host(host: Host) -> Members:
     return Members(host, "host", lambda: all_pids(host))
 
 
-# --- cgroups
-
-
-@dataclass(frozen=True, slots=True)
-class _Hierarchy:
-    mount: str
-    controllers: tuple[str, ...]
-    """() for the unified hierarchy."""
-
-
-def hierarchies(host: Host) -> list[_Hierarchy]:
-    """Return the mounted cgroup hierarchies, unified first."""
-    found = []
-    for line in host.read_text("/proc/self/mounts").splitlines():
-        fields = line.split()
-        if len(fields) < 4 or fields[2] not in ("cgroup", "cgroup2"):
-            continue
-        options = fields[3].split(",")
-        known = ("cpu", "cpuacct", "cpuset", "memory", "blkio", "pids", "perf_event", "freezer", "devices", "hugetlb")
-        controllers = tuple(option for option in options if option in known or option.startswith("name="))
-        found.append(_Hierarchy(fields[1], () if fields[2] == "cgroup2" else controllers))
-    return sorted(found, key=lambda hierarchy: bool(hierarchy.controllers))
-
-
 def in_cgroup(host: Host, path: str) -> Members:
-    """Return all processes in a cgroup and below.
-
-    ``path`` is a directory, or a path inside any hierarchy (``/system.slice/nginx.service``).
-    """
-    mounts = hierarchies(host)
-    inside = path
-    for hierarchy in mounts:
-        if path == hierarchy.mount or path.startswith(hierarchy.mount + "/"):
-            inside = path[len(hierarchy.mount) :]
-            mounts = [hierarchy, *(h for h in mounts if h is not hierarchy)]
-            break
-    directories = _directories(host, mounts, inside)
+    """Return all processes in a cgroup and below; ``path`` as for ``cgroups.directories``."""
+    directories = cgroups.directories(host, path)
     if not directories:
         raise TargetGoneError(
             f"there is no cgroup {path}",
-            remedy=f"give a directory below {_CGROUP_ROOT}, or a path as in /proc/PID/cgroup",
+            remedy=f"give a directory below {cgroups.ROOT}, or a path as in /proc/PID/cgroup",
         )
     holder = next(iter(directories.values()))
-    members = Members(host, "cgroup", lambda: cgroup_pids(host, holder), cgroups=directories)
+    members = Members(host, "cgroup", lambda: cgroups.pids_in(host, holder), cgroups=directories)
     members.refresh()
     if not members.alive:
         raise TargetGoneError(f"no process is in the cgroup {path}", remedy="see `systemd-cgls` for those in use")
     return members
-
-
-def _directories(host: Host, mounts: list[_Hierarchy], inside: str) -> dict[str, str]:
-    """Return controller to directory; the key "" stands for the unified hierarchy. The one named by the user is first."""
-    inside = "/" + inside.strip("/") if inside.strip("/") else ""
-    found: dict[str, str] = {}
-    for hierarchy in mounts:
-        directory = hierarchy.mount + inside
-        if not host.exists(f"{directory}/cgroup.procs"):
-            continue
-        for controller in hierarchy.controllers or ("",):
-            found.setdefault(controller, directory)
-    return found
-
-
-def cgroup_pids(host: Host, directory: str) -> set[int]:
-    """Return the processes of a cgroup and of all below it."""
-    pids: set[int] = set()
-    queue = [directory]
-    while queue:
-        here = queue.pop()
-        try:
-            pids.update(int(line) for line in host.read_text(f"{here}/cgroup.procs").split())
-            names = host.list_dir(here)
-        except HalError:
-            continue
-        queue += [f"{here}/{name}" for name in names if host.exists(f"{here}/{name}/cgroup.procs")]
-    pids.discard(0)  # processes of another PID namespace
-    return pids
-
-
-def of_unit(host: Host, name: str) -> Members:
-    """Return the processes of a systemd unit."""
-    path = ""
-    try:
-        done = host.run(["systemctl", "show", "--property=ControlGroup", "--value", "--", name])
-        path = done.stdout.strip() if done.status == 0 else ""
-    except HalError:
-        path = ""
-    if not path:
-        path = next(iter(find_cgroups(host, lambda entry: entry == name)), "")
-    if not path:
-        raise TargetGoneError(
-            f"no running systemd unit {name}", remedy="see `systemctl list-units --type=service --state=running`"
-        )
-    return in_cgroup(host, path)
-
-
-_CONTAINER_PREFIX = re.compile(r"^(docker|cri-containerd|crio|libpod|podman|lxc\.payload|lxc)[-.]")
-
-
-def container_of(entry: str) -> str:
-    """Return the container id or name in a cgroup directory's name, "" when it is none."""
-    bare = _CONTAINER_PREFIX.sub("", entry.removesuffix(".scope"))
-    return bare if bare != entry.removesuffix(".scope") or re.fullmatch(r"[0-9a-f]{64}", bare) else ""
-
-
-def of_container(host: Host, identity: str) -> Members:
-    """Return the processes of a container by id (or a prefix of 6 digits or more) or name."""
-    wanted = _resolve_container(host, identity)
-    matches = find_cgroups(host, lambda entry: bool(name := container_of(entry)) and _is_container(name, wanted))
-    if not matches:
-        raise TargetGoneError(
-            f"no running container {identity}", remedy="give its id or name: see `docker ps`, `podman ps` or `crictl ps`"
-        )
-    distinct = {container_of(path.rsplit("/", 1)[-1]) for path in matches}
-    if len(distinct) > 1:
-        raise TargetError(f"{identity} means {len(distinct)} containers", remedy="give more digits of the id")
-    return in_cgroup(host, matches[0])
-
-
-def _is_container(name: str, wanted: str) -> bool:
-    return name == wanted or (len(wanted) >= 6 and name.startswith(wanted))
-
-
-def _resolve_container(host: Host, identity: str) -> str:
-    """Ask the engines that are there for the id behind a name; the words themselves where none knows it."""
-    if re.fullmatch(r"[0-9a-f]{6,64}", identity):
-        return identity
-    for engine in ("docker", "podman"):
-        try:
-            done = host.run([engine, "inspect", "--format", "{{.Id}}", "--", identity])
-        except HalError:
-            continue
-        if done.status == 0 and done.stdout.strip():
-            return done.stdout.strip()
-    return identity
-
-
-class _Matches(Protocol):
-    def __call__(self, entry: str) -> bool: ...
-
-
-def find_cgroups(host: Host, matches: _Matches, *, depth: int = 8) -> list[str]:
-    """Return the directories of cgroups whose last name part matches, in the first hierarchy that has any."""
-    for hierarchy in hierarchies(host):
-        found = []
-        queue = [(hierarchy.mount, 0)]
-        while queue:
-            here, level = queue.pop()
-            try:
-                names = host.list_dir(here)
-            except HalError:
-                continue
-            for name in names:
-                path = f"{here}/{name}"
-                if "." in name and not name.endswith((".slice", ".scope", ".service")) and not matches(entry=name):
-                    continue  # the files of a cgroup all have a dot: do not stat them
-                if not host.exists(f"{path}/cgroup.procs"):
-                    continue
-                if matches(entry=name):
-                    found.append(path)
-                elif level < depth:
-                    queue.append((path, level + 1))
-        if found:
-            return sorted(found)
-    return []
 
 
 def resolve(host: Host, target: Target, *, started: int | None = None) -> Members:
@@ -356,8 +213,8 @@ def resolve(host: Host, target: Target, *, started: int | None = None) -> Member
         "comm": lambda: by_comm(host, target.value),
         "host": lambda: whole_host(host),
         "cgroup": lambda: in_cgroup(host, target.value),
-        "unit": lambda: of_unit(host, target.value),
-        "container": lambda: of_container(host, target.value),
+        "unit": lambda: in_cgroup(host, cgroups.of_unit(host, target.value)),
+        "container": lambda: in_cgroup(host, cgroups.of_container(host, target.value)),
         "command": lambda: tree(host, started or 0),
     }
     members = makers[target.kind]()
@@ -379,7 +236,7 @@ def _refuse_foreign(host: Host, target: Target, members: Members) -> None:
     if owners and host.euid() not in owners:
         import sys
 
-        words = f"--{target.kind} {target.value}"
+        words = f"--{target.kind} {shlex.quote(target.value)}"
         raise PermissionNeededError(
             f"{target} belongs to another user",
             remedy=f"profile it as root: sudo {sys.argv[0] if sys.argv[0].endswith('dna') else 'dna'} profile {words}",

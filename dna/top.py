@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dna.members import container_of
+from dna.cgroups import container_of
 from hal.errors import HalError
 from hal.host import Host
 
