@@ -192,9 +192,13 @@ class Set:
     """Stands for ``dna.members.Members``: these processes."""
 
     kind = "processes"
+    by_fork = False
 
     def __init__(self, *pids: int) -> None:
         self.ids = set(pids)
+
+    def pids(self) -> frozenset[int]:
+        return frozenset(self.threads())
 
     def threads(self) -> dict[int, frozenset[int]]:
         tasks = {pid: HOST.list_dir(f"/proc/{pid}/task") for pid in self.ids if HOST.exists(f"/proc/{pid}/task")}

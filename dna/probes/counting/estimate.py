@@ -67,6 +67,7 @@ def estimate(names: Sequence[Sequence[str]], counts: Sequence[Counts], *, floor:
         result.unavailable.pop(name, None)
     _reject_dead(result, names, counts)
     _reject_impossible(result)
+    _add_sums(result)
     return result
 
 
@@ -91,6 +92,14 @@ def _add_group(result: Estimate, names: Sequence[str], counts: Counts, total: fl
         anchored = anchor > 0 and total is not None
         result.events[name] = counts.values[i] / anchor * total if anchored and total is not None else values[i]
         result.coverage[name] = counts.coverage
+
+
+def _add_sums(result: Estimate) -> None:
+    """Add all page faults: the kernel counts each that it serves as minor or major (mm/memory.c, mm_account_fault)."""
+    minor, major = result.events.get("minor-faults"), result.events.get("major-faults")
+    if "page-faults" not in result.events and minor is not None and major is not None:
+        result.events["page-faults"] = minor + major
+        result.coverage["page-faults"] = result.coverage["minor-faults"]
 
 
 def _reject_dead(result: Estimate, names: Sequence[Sequence[str]], counts: Sequence[Counts]) -> None:

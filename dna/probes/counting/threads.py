@@ -6,11 +6,13 @@ the ended ones counted. So each task must be under exactly one counter:
 * a process found for the first time is opened thread by thread, unless its parent was followed when it was forked: then
   the parent's counters have it already;
 * threads that appear later in a followed process were started by threads of it, and are inherited;
-* the counters of a process stay open as long as it or anything known to inherit from them is a member.
+* in a process tree, an orphan whose parent was never seen comes from a member all the same, and is inherited;
+* the counters of a process stay open as long as it or anything known to inherit from them is a member, and in a process
+  tree, which is opened once, to the end.
 
-What remains uncertain: a task started while its process is being opened (some 0.2 ms a thread) may be missed, and an orphan
-whose parent went before it was seen is taken for a newcomer, so that its parent's counters may hold it as well. Where the
-members are a condition (a command name, a cgroup), descendants that do not meet it are counted with the one that does.
+What remains uncertain: a task started while its process is being opened (some 0.2 ms a thread) may be missed. Where the
+members are a condition (a command name, a cgroup), descendants that do not meet it are counted with the one that does, and
+an orphan whose parent was never seen is taken for a newcomer, so that its parent's counters may hold it as well.
 """
 
 from __future__ import annotations
@@ -67,8 +69,6 @@ class _Known:
     """A member process: whose counters it is under, and since when."""
 
     owner: _Followed
-    start: int
-    """Start time of the process in clock ticks; tells a reused pid."""
     since: int
     """Clock ticks after boot; what it starts from then on is inherited."""
 
@@ -83,6 +83,9 @@ class ThreadCounters:
         self._known: dict[int, _Known] = {}
         self._uncovered: dict[int, set[int]] = {}
         self._refused: dict[int, str] = {}
+        self._orphans = _Followed()
+        self._began: int | None = None
+        self._ended: list[_Followed] = []
         self._room = 0
         self._pending: list[Counts] = self._nothing()
 
@@ -115,22 +118,34 @@ class ThreadCounters:
         return sum(len(owner.meters) for owner in self._owners())
 
     def _owners(self) -> list[_Followed]:
-        return list({id(known.owner): known.owner for known in self._known.values()}.values())
+        living = {id(known.owner): known.owner for known in self._known.values()}
+        return [*living.values(), *(owner for owner in self._ended if id(owner) not in living)]
 
     def refresh(self) -> None:
         """Open counters on new processes; take leave of those that are gone."""
         threads = self._members.threads()
+        if self._began is None:
+            self._began = self._ticks()
         self._forget(threads.keys())
         self._retry_uncovered(threads)
         newcomers = [self._newcomer(pid) for pid in threads.keys() - self._known.keys()]
         to_open = []
         for pid, parent, start in sorted((n for n in newcomers if n is not None), key=lambda n: (n[2], n[0])):
-            above = self._known.get(parent)
-            if above is not None and above.owner.meters and start >= above.since:
-                self._known[pid] = _Known(above.owner, start, start)
+            owner = self._inherited_from(parent, start)
+            if owner is not None:
+                self._known[pid] = _Known(owner, start)
             else:
-                to_open.append((pid, start))
+                to_open.append(pid)
         self._open_all(to_open, threads)
+
+    def _inherited_from(self, parent: int, start: int) -> _Followed | None:
+        """Return whose counters a process that started then is under already, None for nobody's."""
+        above = self._known.get(parent)
+        if above is not None:
+            covered = above.owner.meters or above.owner is self._orphans
+            return above.owner if covered and start >= above.since else None
+        orphan = self._members.by_fork and parent not in self._members.pids()
+        return self._orphans if orphan and self._began is not None and start >= self._began else None
 
     def _newcomer(self, pid: int) -> tuple[int, int, int] | None:
         process = read_process(self._host, pid)
@@ -146,21 +161,28 @@ class ThreadCounters:
         staying = {id(known.owner) for known in self._known.values()}
         for identity, owner in leaving.items():
             if identity not in staying:
-                self._pending = _add(self._pending, self._drain(owner))
-                _close(owner)
+                self._leave(owner)
 
-    def _open_all(self, processes: list[tuple[int, int]], threads: dict[int, frozenset[int]]) -> None:
-        wanted = sum(len(threads[pid]) for pid, _ in processes) * self._plan.descriptors
+    def _leave(self, owner: _Followed) -> None:
+        if self._members.by_fork:
+            if owner.meters:
+                self._ended.append(owner)
+        else:
+            self._pending = _add(self._pending, self._drain(owner))
+            _close(owner)
+
+    def _open_all(self, processes: list[int], threads: dict[int, frozenset[int]]) -> None:
+        wanted = sum(len(threads[pid]) for pid in processes) * self._plan.descriptors
         self._room = descriptor_room(self._host, wanted) if wanted else 0
-        fresh = [(pid, start, _Followed(), self._ticks(), self._tasks(pid)) for pid, start in processes]
+        fresh = [(pid, _Followed(), self._ticks(), self._tasks(pid)) for pid in processes]
         # Main threads first: with too few descriptors every process gets one before any gets two.
         for main in (True, False):
-            for pid, _, owner, _, tids in fresh:
+            for pid, owner, _, tids in fresh:
                 for tid in sorted(tids):
                     if (tid == pid) == main:
                         self._open(pid, tid, owner)
-        for pid, start, owner, since, _ in fresh:
-            self._known[pid] = _Known(owner, start, since)
+        for pid, owner, since, _ in fresh:
+            self._known[pid] = _Known(owner, since)
 
     def _tasks(self, pid: int) -> set[int]:
         """Return the threads at this moment: the members' list may be an interval old."""
@@ -226,6 +248,7 @@ class ThreadCounters:
         for owner in self._owners():
             _close(owner)
         self._known.clear()
+        self._ended.clear()
 
 
 def _meter(host: Host, plan: GroupPlan, tid: int) -> _Meter:
