@@ -42,7 +42,7 @@ CODE_BYTES = 32
 _LOOK_AHEAD = 4
 _MOST_KNOWN = 8192
 _SWEEPS, _VOTES = 8, 2
-_DECODE_US, _SWEEP_US = 30.0, 2.0
+_DECODE_US, _SWEEP_US = 45.0, 3.0
 _NOP = {"x86_64": b"\x90", "aarch64": b"\x1f\x20\x03\xd5"}
 
 

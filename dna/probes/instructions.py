@@ -18,20 +18,20 @@ from hal.errors import HalError, HostError, NotPermittedError, PerfError
 from hal.host import Host
 from hal.perf_sampling import CpuSampler, Samples, ThreadSampler
 
-RATES_HZ = (49.0, 97.0, 199.0, 397.0, 997.0)
+RATES_HZ = (19.0, 49.0, 97.0, 199.0, 397.0, 997.0)
 """Primes, so that the clock does not beat with timers of the workload."""
 
 WANTED_PER_S = 400.0
 """Samples of the target per second that the rate is steered towards: enough for shares to about 2 % in 5 s."""
 
-MOST_PER_S = 2000.0
+MOST_PER_S = 1000.0
 """Samples per second of anything, the rest of the machine included."""
 
 START_HZ = 199.0
 
 _DECODE_SHARE = 0.002
-_SAVED_READS = 4
-_SITE_US, _FETCH_US = 1.5, 12.0
+_SAVED_READS = 2
+_SITE_US, _FETCH_US = 3.0, 20.0
 _REREAD_AFTER = 12
 _MOST_SITES = 32768
 _HOT_LINES = 10
