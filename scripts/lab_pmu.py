@@ -284,7 +284,7 @@ def report(checks: Sequence[dict[str, object]]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check hardware counters on an emulated ARM machine with a PMU.")
     parser.add_argument(
-        "--limit", type=float, default=300.0, metavar="SECONDS", help="stop the machine after (default 300)"
+        "--limit", type=float, default=480.0, metavar="SECONDS", help="stop the machine after (default 480)"
     )
     parser.add_argument("--console", action="store_true", help="print everything that the machine prints")
     options = parser.parse_args()

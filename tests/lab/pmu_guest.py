@@ -277,7 +277,7 @@ def plan_knows_what_this_pmu_lacks() -> Found:
         "instructions",
         "cycles",
         "instructions:k",
-        "page-faults",
+        "minor-faults",
     } <= counted and "branch-misses" in plan.unavailable
     return right, f"lacks {', '.join(sorted(plan.unavailable))}"
 
