@@ -38,10 +38,14 @@ class Follower:
         if programs is None or self._members.kind == "host":
             return
         programs.attach(*_FOLLOW)
+        marked: set[int] = set()
         fresh = self._members.tids()
         while fresh:
             programs.mark(fresh)
+            marked |= fresh
             fresh = self._members.refresh()
+        # Those that ended between the look and the mark: nobody would ever see them end.
+        programs.unmark(marked - self._members.tids())
         self._process_of = _by_thread(self._members)
 
     def seed(self, table: SyscallTable) -> None:
@@ -76,7 +80,9 @@ class Follower:
             self._members.refresh()
             return
         if not self._tree:
+            followed = set(self._programs.member_tids().tolist())
             self._programs.mark(self._members.refresh())
+            self._programs.unmark(followed - self._members.tids())
             self._process_of.update(_by_thread(self._members))
         self._adopt(self._programs)
 

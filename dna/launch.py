@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from dna.errors import TargetGoneError
 
-_CANNOT_RUN = 127
+_CANNOT_RUN = 126  # as shells say of what is there but cannot be run
 
 
 class Launched:
@@ -60,8 +60,9 @@ def _become(path: str, argv: list[str], gate_in: int, gate_out: int) -> None:
     try:
         os.close(gate_out)
         if os.read(gate_in, 1):
-            # CPython ignores SIGPIPE; a command expects the default.
+            # CPython ignores these two; a command expects the default.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             os.execv(path, argv)
     except BaseException as error:
         os.write(2, f"dna: cannot run {path}: {error}\n".encode())

@@ -342,3 +342,4 @@ class Profiler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._exit.close()
+        self._probes.clear()  # they keep counters' memory

@@ -67,16 +67,19 @@ class BpfMap:
             raise BpfError(f"the BPF map {self.spec.name} cannot be mapped")
         stride = (self.spec.value_size + 7) // 8 * 8
         size = stride * self.spec.max_entries
-        self._memory = mmap.mmap(self.fd, (size + _PAGE - 1) // _PAGE * _PAGE)
-        raw = np.frombuffer(self._memory, dtype=np.uint8, count=size)
+        raw = np.frombuffer(self._mapped(size), dtype=np.uint8, count=size)
         if dtype.itemsize != stride:
             raise BpfError(f"the BPF map {self.spec.name} has values of {stride} bytes, not {dtype.itemsize}")
         return raw.view(dtype)
 
     def bytes_view(self) -> NDArray[np.uint8]:
         """Return the first value of an array as shared bytes, shape (value_size,)."""
-        self._memory = mmap.mmap(self.fd, (self.spec.value_size + _PAGE - 1) // _PAGE * _PAGE)
-        return np.frombuffer(self._memory, dtype=np.uint8, count=self.spec.value_size)
+        return np.frombuffer(self._mapped(self.spec.value_size), dtype=np.uint8, count=self.spec.value_size)
+
+    def _mapped(self, size: int) -> mmap.mmap:
+        if self._memory is None:
+            self._memory = mmap.mmap(self.fd, (size + _PAGE - 1) // _PAGE * _PAGE)
+        return self._memory
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set one element."""
@@ -143,13 +146,11 @@ class BpfMap:
             cursor_in.raw = cursor_out.raw
 
     def close(self) -> None:
-        """Drop the descriptor; views that are still in use keep the memory."""
+        """Drop the descriptor; views that are still in use keep the memory, and with it the map."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        if self._memory is not None:
-            with suppress(BufferError):
-                self._memory.close()
+        self._memory = None
 
 
 class BpfProgram:

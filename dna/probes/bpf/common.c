@@ -29,12 +29,12 @@ INLINE struct tables *all_tables(void) {
   return tables.lookup(&zero);
 }
 
-INLINE int is_member(u32 tid) {
+INLINE u32 is_member(u32 tid) {
 #ifdef WHOLE_HOST
   return tid != 0;
 #else
   struct members *m = all_members();
-  return m && m->of[tid & (PIDS - 1)];
+  return m ? m->of[tid & (PIDS - 1)] : 0;
 #endif
 }
 
@@ -115,10 +115,12 @@ INLINE struct thread *thread_of(u32 tid, u32 tgid) {
 }
 
 // Values of members.of. A thread that exits goes on running (it gives back its memory) until it is switched away from for
-// the last time; user space counts it as gone at once.
+// the last time; one that user space takes out of the target is counted until the end of its slice. Both are gone for user
+// space at once.
 #define OUTSIDE 0
 #define MEMBER 1
 #define EXITING 2
+#define LEAVING 3
 
 INLINE void set_member(u32 tid, u8 value) {
 #ifndef WHOLE_HOST

@@ -3,7 +3,7 @@
 
 int on_fork(struct bpf_raw_tracepoint_args *ctx) {
   u32 parent = bpf_get_current_pid_tgid();
-  if (!is_member(parent))
+  if (is_member(parent) != MEMBER)
     return 0;
   u64 child = ctx->args[1];
   u32 tid = u32_at(child, TASK_PID);

@@ -88,8 +88,8 @@ SAMPLED_PER_S = 4000
 SAMPLE_AT_FIRST, SAMPLE_AT_LEAST = 8, 256
 THREADS = 16384
 EDGES = 16384
-MEMBER = 1
-"""Value of a member that is alive, in the map of members."""
+OUTSIDE, MEMBER, LEAVING = 0, 1, 3
+"""Values in the map of members; see ``common.c``."""
 _UNDRAWN = 0xFFFFFFFF
 
 
@@ -262,9 +262,14 @@ class Programs:
         self.members[wanted[wanted < len(self.members)]] = MEMBER
 
     def unmark(self, tids: Iterable[int]) -> None:
-        """Make threads outsiders; what was counted of them stays."""
+        """Take threads out. Those that the programs have seen leave when their slice ends, so that it is counted."""
         unwanted = np.fromiter(tids, dtype=np.int64)
-        self.members[unwanted[unwanted < len(self.members)]] = 0
+        unwanted = unwanted[unwanted < len(self.members)]
+        seen = np.isin(unwanted, self.threads["tid"])
+        if not self._tables["sees_switches"][0]:
+            seen[:] = False
+        self.members[unwanted[seen]] = LEAVING
+        self.members[unwanted[~seen]] = OUTSIDE
 
     def member_tids(self) -> NDArray[np.int64]:
         """Return all threads that the kernel follows now."""
@@ -311,8 +316,13 @@ class Programs:
         }
 
     def close(self) -> None:
-        """Detach and drop everything."""
+        """Detach and drop everything. Meters keep their counters' memory until they are dropped themselves."""
         self.count_run_time(on=False)
+        self.members, self.threads, self._tables = (
+            self.members[:0].copy(),
+            self.threads[:0].copy(),
+            self._tables[:0].copy(),
+        )
         self._loaded.close()
 
 

@@ -38,7 +38,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   u32 prev = id;
   u64 next_task = ctx->args[2];
   u32 next = u32_at(next_task, TASK_PID);
-  int prev_member = is_member(prev), next_member = is_member(next);
+  u32 prev_member = is_member(prev), next_member = is_member(next);
   if (!prev_member && !next_member)
     return 0;
   u32 cpu = bpf_get_smp_processor_id();
@@ -48,7 +48,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   u64 now = bpf_ktime_get_ns();
   if (prev_member) {
     u64 state = ctx->args[0] ? 0 : u32_at(ctx->args[1], TASK_STATE);
-    int dead = state == TASK_DEAD;
+    int dead = state == TASK_DEAD, last = dead || prev_member == LEAVING;
     if (state && !dead)
       s->voluntary++;
     else if (!state)
@@ -65,12 +65,12 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
       t->off_ts = state ? now : 0;
       t->ready_ts = state && state != TASK_WAKING ? 0 : now;
       t->cpu = cpu + 1;
-      if (dead)
+      if (last)
         t->tid = 0;
       else if (state)
         t->blocked_class = class_now(t, ctx->args[1]);
     }
-    if (dead)
+    if (last)
       set_member(prev, OUTSIDE);
   }
   if (next_member) {
