@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dna.library import Library
+    from dna.profiler import Profiler
     from dna.summary import Summary
     from dna.vector import Features, Interval, Match, Profile
     from ui.live import Comparison
@@ -135,7 +137,7 @@ def _profile(
             comparison = known.comparison()
             follow(profiler, console=shown, interval_s=times[0], duration_s=times[1], live=live, comparison=comparison)
             profile = profiler.profile(name, tool=_tool_line())
-        status = exit_status(profiler.exit_status)
+        status = exit_status(_settled(profiler))
     if not profile.intervals:
         message, remedy = nothing_measured(profile.target, times[0])
         if status:  # the command failed on its own: that is the news, and its status is what counts
@@ -144,8 +146,19 @@ def _profile(
         raise DnaError(message, remedy=remedy)
     totals = known.summarise(profile)
     console.print(summary(profile, totals, console, profiler.remedies))
+    if target.kind == "command" and profiler.exit_status is None:
+        console.print("The command goes on: only its profile is over.")
     _keep(profile, known, console, json=json, store=store)
     return status
+
+
+def _settled(profiler: Profiler) -> int | None:
+    """Return a command's exit status; after Ctrl-C, which the terminal sends to it too, give it a second to end."""
+    for _ in range(20):
+        if profiler.exit_status is not None or profiler.target.kind != "command" or profiler.ended != "stopped":
+            break
+        time.sleep(0.05)
+    return profiler.exit_status
 
 
 def _tool_line() -> str:
@@ -249,7 +262,7 @@ def top_command(
     from hal.host import LinuxHost
     from ui import output
     from ui.options import choice_of, interval_of
-    from ui.terminal import Keys, shows_live
+    from ui.terminal import Keys, input_descriptor, shows_live
     from ui.top import TopLive, TopView, watch_json, watch_plainly
 
     sort = choice_of("--sort", sort, options.TOP_SORTS)
@@ -263,7 +276,7 @@ def top_command(
     elif once or not shows_live(console):
         watch_plainly(watch, output.console(), view, count=count, limit=limit, sleep=host.sleep)
     else:
-        keys = Keys(sys.stdin.fileno())
+        keys = Keys(input_descriptor())
         try:
             TopLive(watch, console, view, count=count, keys=keys).run()
         except KeyboardInterrupt:

@@ -169,7 +169,7 @@ def quality_line(view: View) -> str:
     parts = ", ".join(part for gap in found for part in gap.parts)
     reasons = "; ".join(gap.reason for gap in found)
     missing = f"missing {parts} ({reasons})" if found else "nothing missing"
-    return f"own cost {own_cost(quality, view.interval_s)} · {lost_line(quality)} · {missing}"
+    return f"own cost {own_cost(quality, view.span_s)} · {lost_line(quality)} · {missing}"
 
 
 def lost_line(quality: Mapping[str, object]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from dna.vector import Interval
 from ui.frame import CLOCK_WIDTH, clock_text, frame
 from ui.glyphs import glyphs_for
 from ui.plain import head_lines, interval_line
-from ui.terminal import Keys, Screen, shows_live
+from ui.terminal import Keys, Screen, input_descriptor, shows_live
 from ui.view import Distinctive, Nearest, Source, View
 
 _TICK_S = 1.0
@@ -62,8 +61,10 @@ def _follow_plainly(source: Source, console: Console, interval_s: float) -> None
     glyphs = glyphs_for(console)
     for line in head_lines(source.machine, source.target_info):
         console.print(glyphs.text(line), style="bold", soft_wrap=True, highlight=False, markup=False)
-    for index, interval in enumerate(source):
-        line = interval_line(interval, (index + 1) * interval_s)
+    began: float | None = None
+    for interval in source:
+        began = interval.t - interval_s if began is None else began
+        line = interval_line(interval, interval.t - began)
         console.print(glyphs.text(line), soft_wrap=True, highlight=False, markup=False)
 
 
@@ -106,7 +107,7 @@ class LiveView:
         self._comparison = comparison
         self._clock = clock
         self._glyphs = glyphs_for(console)
-        self._keys = Keys(sys.stdin.fileno() if _has_descriptor() else None)
+        self._keys = Keys(input_descriptor())
         self._screen = Screen(console, self._keys)
         self._lock = self._screen.lock
         self._newest = View(source.machine, source.target_info, interval_s, duration_s, remedies=dict(source.remedies))
@@ -218,11 +219,3 @@ class LiveView:
         finally:
             signal.signal(signal.SIGTSTP, before)
             signal.signal(signal.SIGWINCH, before_size)
-
-
-def _has_descriptor() -> bool:
-    try:
-        sys.stdin.fileno()
-    except (OSError, ValueError, AttributeError):
-        return False
-    return True

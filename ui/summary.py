@@ -143,7 +143,7 @@ def _quality(profile: Profile, gaps: Sequence[Gap], console: Console, glyphs: Gl
 
 def _cost(profile: Profile) -> str:
     """Return the profiler's own mean cost over the intervals."""
-    seconds = len(profile.intervals) * profile.interval_s
+    seconds = profile.intervals[-1].t - profile.started
     own = [number(interval.quality, "own_cpu_s") for interval in profile.intervals]
     kernel = [number(interval.quality, "bpf_cpu_s") for interval in profile.intervals]
     known = [value for value in own if value is not None]

@@ -21,6 +21,14 @@ _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # alternate screen, no cursor, n
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
+def input_descriptor() -> int | None:
+    """Return the descriptor of standard input, None where there is none."""
+    try:
+        return sys.stdin.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 class Keys:
     """Single keys from a terminal; nothing where the input is not one. ``wake`` ends a wait from any thread or handler."""
 

@@ -78,6 +78,13 @@ class View:
         return self.intervals[-1] if self.intervals else None
 
     @property
+    def span_s(self) -> float:
+        """Length of the latest interval: the last one of a profile may be cut short."""
+        if len(self.intervals) < 2:
+            return self.interval_s
+        return max(self.intervals[-1].t - self.intervals[-2].t, 0.0) or self.interval_s
+
+    @property
     def detail(self) -> Mapping[str, object]:
         """The latest interval's detail, empty before there is one."""
         return self.intervals[-1].detail if self.intervals else {}
