@@ -16,6 +16,7 @@ from dna.vector import Demand, Features, Match
 _DEMAND_UNITS = {row.name: row.unit for row in DEMAND}
 _DEMAND = "demand."
 _MOST_TRAITS = 5
+_IDLE = "idle program"
 
 TYPICAL_SHARE = 0.25
 """What a share is compared with where no library says what is usual: most shares are of several things and small."""
@@ -63,8 +64,8 @@ def _trait(slot: str, words: str, *conditions: Condition) -> Rule:
 
 
 KINDS: tuple[Rule, ...] = (
-    _kind("idle program", at_most("demand.cores", 0.005), at_most("demand.syscalls", 100)),
-    _kind("idle program", at_most("demand.cores", 0.002)),
+    _kind(_IDLE, at_most("demand.cores", 0.005), at_most("demand.syscalls", 100)),
+    _kind(_IDLE, at_most("demand.cores", 0.002)),
     _kind(
         "network program that waits for readiness",
         at_least("syscall.poll_share", 0.08),
@@ -228,7 +229,8 @@ def describe(
     """
     values = {**features, **{_DEMAND + name: value for name, value in demand.items()}}
     kind = next((_finding(rule, values) for rule in KINDS if _holds(rule, values)), None)
-    traits = _traits(values)
+    # What an idle program does in its few moments says nothing about it.
+    traits = () if kind and kind.words == _IDLE else _traits(values)
     return Description(
         headline=_headline(kind, traits, values),
         kind=kind,
@@ -311,7 +313,5 @@ def _traits(values: Mapping[str, float | None]) -> tuple[Finding, ...]:
 def _headline(kind: Finding | None, traits: Sequence[Finding], values: Mapping[str, float | None]) -> str:
     if all(value is None for value in values.values()):
         return "too little could be measured to say anything"
-    if kind is not None and kind.words == "idle program":
-        return kind.words
     first = kind.words if kind else "workload of no one kind"
     return ", ".join([first, *(trait.words for trait in traits[:_MOST_TRAITS])])

@@ -12,12 +12,14 @@ _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def three_digits(value: float) -> str:
-    """Return ``value`` with three significant digits and without an exponent below 1000."""
+    """Return ``value`` with three significant digits, two below 0.1, and never with an exponent."""
     magnitude = abs(value)
     if magnitude >= 99.95:
         return f"{value:.0f}"
     if magnitude >= 9.995:
         return f"{value:.1f}"
+    if 0 < magnitude < 0.0995:
+        return f"{value:.2g}" if magnitude >= 0.001 else "<0.001"
     return f"{value:.2f}"
 
 

@@ -19,6 +19,8 @@ _UNITS = sorted(({f.unit for f in FEATURES} | {m.unit for m in DEMAND}) - {"shar
         (si(0), "0"),
         (si(999), "999"),
         (si(12_345), "12.3k"),
+        (si(0.0034), "0.0034"),
+        (si(1e-7), "<0.001"),
         (si(999_900), "1.00M"),
         (size(0), "0 B"),
         (size(1536), "1.50 KiB"),
