@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -81,6 +82,12 @@ PROGRAM = """
 """
 
 
+def faults_of(pid: int) -> int:
+    """Return the faults of a process and of its ended children by /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[7:11])
+
+
 class Told:
     """A program that does what it is told, and waits."""
 
@@ -109,8 +116,7 @@ class Told:
 
     def faults(self) -> int:
         """Return the faults of the process and of its ended children by /proc."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(int(field) for field in fields[7:11])
+        return faults_of(self.process.pid)
 
 
 @pytest.fixture
@@ -195,6 +201,41 @@ def test_a_child_that_lives_on_is_counted_once(told: Told, probing: Probing) -> 
     assert len(members.pids()) == 2
     assert first.value.events["page-faults"] == pytest.approx(2000, rel=0.3)
     assert second.value.events["page-faults"] == pytest.approx(2000, rel=0.3)
+
+
+FORKING = """
+    import os, threading, warnings
+    warnings.simplefilter("ignore")
+
+    def work():
+        while True:
+            if (pid := os.fork()) == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+    for _ in range(4):
+        threading.Thread(target=work, daemon=True).start()
+    threading.Event().wait()
+"""
+
+
+def test_forks_while_the_counters_are_opened_are_counted_once(probing: Probing) -> None:
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(FORKING)], start_new_session=True) as process:
+        try:
+            while faults_of(process.pid) < 10_000:
+                os.sched_yield()
+            members = tree(HOST, process.pid)
+            probe = probing(members)
+            read(probe, members)
+            before = faults_of(process.pid)
+            while faults_of(process.pid) < before + 20_000:
+                os.sched_yield()
+            os.killpg(process.pid, signal.SIGSTOP)
+            assert read(probe, members).value.events["page-faults"] == pytest.approx(
+                faults_of(process.pid) - before, rel=0.1
+            )
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_switches_are_those_of_proc(told: Told, probing: Probing) -> None:
