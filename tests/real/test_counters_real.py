@@ -103,11 +103,13 @@ class Told:
         self.tell("spin", 1)
 
     def tell(self, what: str, number: int) -> None:
-        """Return when it is done."""
+        """Return when it is done and asleep, waiting for the next word: until then the kernel's books are not closed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(what, number, file=self.process.stdin, flush=True)
         assert self.process.stdout.readline() == "done\n"
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            os.sched_yield()
 
     def switches(self) -> int:
         """Return the context switches of its main thread by /proc."""
