@@ -16,7 +16,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,60 +24,20 @@ from typing import Any
 import numpy as np
 
 from dna.errors import NoSuchProfileError, StoreError, StoreTooNewError
-from dna.export import dna_to_json, dumps, interval_from_json, interval_to_json, plain
+from dna.export import dumps, interval_from_json, interval_to_json, plain
 from dna.library import Entry
 from dna.schema import APPLICATION_ID, STEPS, Step, upgrade, version_of
 from dna.store_errors import damaged, translate
+from dna.stored import SYSTEM, Stored
 from dna.summary import summarise
-from dna.vector import Dna, Features, Profile
+from dna.vector import Dna, Profile
 
-SYSTEM = "/var/lib/workload-dna/history.db"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32, whose order is that of ASCII and which has no letters that look like digits."""
 _LEAST_PREFIX = 3
 LATEST = "last"
 """The reference to the latest profile; a bare ``~`` would be the shell's."""
 _RELATIVE = re.compile(r"(?P<name>.*)~(?P<back>\d{1,9})")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One stored profile without its intervals."""
-
-    id: str
-    name: str
-    target: Mapping[str, object]
-    machine: Mapping[str, object]
-    tool: str
-    started: float
-    ended: float
-    interval_s: float
-    intervals: int
-    dna: Dna | None
-    """Mean vector and median novelty."""
-    features: Features
-    """Median of each over the intervals."""
-
-    @property
-    def duration_s(self) -> float:
-        """From the start to the end of the last interval."""
-        return max(self.ended - self.started, 0.0)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the document of ``dna list --json``."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "target": self.target,
-            "machine": self.machine,
-            "tool": self.tool,
-            "started": self.started,
-            "duration_s": self.duration_s,
-            "interval_s": self.interval_s,
-            "intervals": self.intervals,
-            "dna": dna_to_json(self.dna),
-            "features": self.features,
-        }
 
 
 def default_path(environment: Mapping[str, str] | None = None, *, euid: int | None = None) -> Path:

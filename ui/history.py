@@ -13,7 +13,7 @@ from rich.text import Text
 from dna.compare import Difference, Verdict
 from dna.features import BY_NAME
 from dna.library import Drift, Trait
-from dna.store import SYSTEM, Stored
+from dna.stored import SYSTEM, Stored
 from dna.vector import Match, Profile
 from ui.frame import target_line
 from ui.glyphs import DIM, STRONG, TITLE, Glyphs, bar

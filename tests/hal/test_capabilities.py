@@ -170,11 +170,11 @@ def fake(
 
 def test_a_user_is_given_the_command_with_sudo() -> None:
     host = fake({"/proc/self/status": "CapEff:\t0000000000000000\n"}, uid=1000)
-    report = examine(host, command="/home/me/.venv/bin/dna profile --pid 7")
+    report = examine(host, command="/srv/tools/.venv/bin/dna profile --pid 7")
     assert_complete(report)
     one = found(report, "bpf raw tracepoint")
     assert one.reason == "needs root, or CAP_BPF and CAP_PERFMON"
-    assert one.remedy == "run it as root: sudo /home/me/.venv/bin/dna profile --pid 7"
+    assert one.remedy == "run it as root: sudo /srv/tools/.venv/bin/dna profile --pid 7"
 
 
 def test_root_in_a_container_is_given_the_missing_capability() -> None:
@@ -453,8 +453,8 @@ def test_an_import_name_that_somebody_else_owns_too() -> None:
 
 
 def test_an_import_name_that_comes_from_elsewhere() -> None:
-    origins = dict.fromkeys(environment.IMPORT_NAMES, "/site") | {"rules": "/home/me"}
-    assert "rules (/home/me)" in environment.import_names({}, origins).reason
+    origins = dict.fromkeys(environment.IMPORT_NAMES, "/site") | {"rules": "/opt/own"}
+    assert "rules (/opt/own)" in environment.import_names({}, origins).reason
 
 
 def test_verdict_without_anything() -> None:
