@@ -8,6 +8,7 @@
 #define CLASS_NETWORK 1
 #define CLASS_SYNC 4
 #define CLASS_OTHER 7
+#define UNKNOWN (~0ull)
 #define INLINE static inline __attribute__((always_inline))
 
 // Four places to look for a thread; distances are odd so that neighbours do not collide again.
@@ -96,6 +97,7 @@ INLINE struct thread *claim_thread(u32 tid, u32 tgid) {
       t->tgid = tgid;
       t->on_ts = t->off_ts = t->ready_ts = t->oncpu_ns = t->enter_ts = 0;
       t->fault_page = 0;
+      t->ran_ns = UNKNOWN;
       t->nr = t->cpu = t->window = t->blocked_class = 0;
       t->regs = 0;
       t->gap = UNDRAWN;

@@ -9,8 +9,10 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx) {
   u32 tid = u32_at(child, TASK_PID);
   set_member(tid, MEMBER);
   struct thread *t = thread_of(tid, u32_at(child, TASK_TGID));
-  if (t)
+  if (t) {
     t->ready_ts = bpf_ktime_get_ns();
+    t->ran_ns = 0;
+  }
   struct follow_stats *s = follow_here();
   if (s)
     s->forks++;
@@ -33,6 +35,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   if (to) {
     to->on_ts = from->on_ts;
     to->oncpu_ns = from->oncpu_ns;
+    to->ran_ns = from->ran_ns;
     to->cpu = from->cpu;
     to->off_ts = to->ready_ts = 0;
   }
@@ -70,6 +73,7 @@ int on_tick(struct bpf_perf_event_data *ctx) {
   if (t && !t->on_ts) {
     t->on_ts = bpf_ktime_get_ns();
     t->off_ts = t->ready_ts = 0;
+    t->ran_ns = u64_at(bpf_get_current_task(), TASK_RAN);
     t->cpu = bpf_get_smp_processor_id() + 1;
   }
   return 0;

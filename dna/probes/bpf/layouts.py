@@ -30,6 +30,7 @@ THREAD = Layout(
         "off_ts": ("u64", ()),
         "ready_ts": ("u64", ()),
         "oncpu_ns": ("u64", ()),
+        "ran_ns": ("u64", ()),
         "enter_ts": ("u64", ()),
         "fault_page": ("u64", ()),
         "position": ("u64", ()),

@@ -34,6 +34,7 @@ _OFFSETS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "TASK_TGID": (("task_struct", "tgid"),),
     "TASK_STATE": (("task_struct", "__state"), ("task_struct", "state")),  # 2f064a59a11f, 5.14
     "TASK_COMM": (("task_struct", "comm"),),
+    "TASK_RAN": (("task_struct", "se.sum_exec_runtime"),),
     "TASK_MM": (("task_struct", "mm"),),
     "TASK_WAKE_CPU": (("task_struct", "wake_cpu"),),
     "TASK_FILES": (("task_struct", "files"),),
@@ -70,10 +71,10 @@ PROGRAMS: tuple[_Program, ...] = (
     _Program("on_fork", ("sched_process_fork",), ("TASK_PID", "TASK_TGID")),
     _Program("on_exec", ("sched_process_exec",)),
     _Program("on_exit", ("sched_process_exit",)),
-    _Program("on_tick", ()),
+    _Program("on_tick", (), ("TASK_RAN",)),
     _Program("on_syscall_enter", ("sys_enter",)),
     _Program("on_syscall_exit", ("sys_exit",), _FILES),
-    _Program("on_switch", ("sched_switch",), ("TASK_PID", "TASK_TGID", "TASK_STATE", *_FILES)),
+    _Program("on_switch", ("sched_switch",), ("TASK_PID", "TASK_TGID", "TASK_STATE", "TASK_RAN", *_FILES)),
     _Program("on_waking", ("sched_waking",), ("TASK_PID", "TASK_TGID", "TASK_MM", "TASK_COMM", "TASK_WAKE_CPU")),
     _Program("on_fault", ("page_fault_user",)),
     _Program("on_sent", ("sock_send_length",), _SOCKETS),
@@ -90,7 +91,7 @@ THREADS = 16384
 EDGES = 16384
 OUTSIDE, MEMBER, LEAVING = 0, 1, 3
 """Values in the map of members; see ``common.c``."""
-_UNDRAWN = 0xFFFFFFFF
+_UNDRAWN, _UNKNOWN = (1 << 32) - 1, (1 << 64) - 1
 
 
 def possible_cpus(host: Host) -> int:
@@ -284,6 +285,7 @@ class Programs:
                 entry["tgid"] = tgid
                 entry["nr"] = number + 1
                 entry["blocked_class"] = blocked_class
+                entry["ran_ns"] = _UNKNOWN
                 entry["gap"] = _UNDRAWN
                 entry["seed"] = tid * 2654435761 % (1 << 32)
                 entry["tid"] = tid

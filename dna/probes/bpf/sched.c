@@ -33,6 +33,32 @@ INLINE u32 class_now(struct thread *t, u64 task) {
   return tab->class_of[nr] & 7;
 }
 
+INLINE void count_wait(struct sched_stats *s, struct thread *t, u64 until) {
+  if (t->ready_ts && until > t->ready_ts) {
+    u64 waited = until - t->ready_ts;
+    s->runq_ns += waited;
+    s->runq[bucket_of(waited)]++;
+  }
+  u64 woken = t->ready_ts ? t->ready_ts : until;
+  if (t->off_ts && woken > t->off_ts)
+    s->blocked_ns[t->blocked_class & 7] += woken - t->off_ts;
+}
+
+// A slice is measured by the scheduler's own account of the thread's run time, as in /proc/PID/schedstat: time stolen by a
+// hypervisor is not in it, and it holds even where the kernel switched to the thread without telling (which happens).
+INLINE void count_slice(struct sched_stats *s, struct thread *t, u64 task, u64 now) {
+  u64 ran = u64_at(task, TASK_RAN);
+  if (t->ran_ns != UNKNOWN) {
+    u64 slice = ran - t->ran_ns;
+    s->oncpu_ns += slice;
+    t->oncpu_ns += slice;
+    s->slices[bucket_of(slice)]++;
+    if (!t->on_ts)
+      count_wait(s, t, now - slice);
+  }
+  t->ran_ns = ran;
+}
+
 int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 prev = id;
@@ -55,12 +81,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
       s->involuntary++;
     struct thread *t = thread_of(prev, id >> 32);
     if (t) {
-      if (t->on_ts) {
-        u64 slice = now - t->on_ts;
-        s->oncpu_ns += slice;
-        t->oncpu_ns += slice;
-        s->slices[bucket_of(slice)]++;
-      }
+      count_slice(s, t, ctx->args[1], now);
       t->on_ts = 0;
       t->off_ts = state ? now : 0;
       t->ready_ts = state && state != TASK_WAKING ? 0 : now;
@@ -78,14 +99,9 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
     if (!t)
       t = claim_thread(next, u32_at(next_task, TASK_TGID));
     if (t) {
-      if (t->ready_ts) {
-        u64 waited = now - t->ready_ts;
-        s->runq_ns += waited;
-        s->runq[bucket_of(waited)]++;
-      }
-      if (t->off_ts) {
-        s->blocked_ns[t->blocked_class & 7] += (t->ready_ts ? t->ready_ts : now) - t->off_ts;
-      }
+      count_wait(s, t, now);
+      if (t->ran_ns == UNKNOWN)
+        t->ran_ns = u64_at(next_task, TASK_RAN);
       if (t->cpu && t->cpu != cpu + 1)
         s->migrations++;
       t->cpu = cpu + 1;
