@@ -122,6 +122,7 @@ class Profiler:
         self._launched: Launched | None = None
         self._wake_read, self._wake_write = -1, -1
         self._started = 0.0
+        self._last_read = 0
 
     # --- start
 
@@ -151,6 +152,8 @@ class Profiler:
         self._follower = Follower(host, self.target, self._members, self._programs)
         self._follow()
         self._start_probes(reason)
+        # What happened while one probe after the other started belongs to no interval.
+        self._read(self.interval, {})
         self._overhead.start(self._programs)
         self.machine = machine_facts.describe(host, self._topology)
         self.target_info = machine_facts.of_target(host, self.target, self._members.pids(), self._cgroup())
@@ -227,16 +230,16 @@ class Profiler:
 
     def __iter__(self) -> Iterator[Interval]:
         """Yield an interval when it is over; end with the duration, the target, or ``stop``."""
-        begin = last = self._host.monotonic_ns()
+        begin = self._host.monotonic_ns()
         number = 0
         end = None if self.duration is None else begin + round(self.duration * 1e9)
         while not self.ended:
             number += 1
             due = begin + round(number * self.interval * 1e9)
             self._wait(due if end is None else min(due, end))
-            now = self._host.monotonic_ns()
-            elapsed = (now - last) * 1e-9
             self._follower.update()
+            now = self._host.monotonic_ns()
+            elapsed = (now - self._last_read) * 1e-9
             if not self.ended:
                 self.ended = "" if self._alive() else "target"
             if not self.ended and end is not None and now >= end:
@@ -244,7 +247,6 @@ class Profiler:
             if self.ended and self._intervals and elapsed < _PARTIAL * self.interval:
                 return
             number = max(number, (now - begin) // round(self.interval * 1e9))  # intervals slept through are not made up
-            last = now
             yield self._measure(elapsed)
 
     def _alive(self) -> bool:
@@ -283,13 +285,8 @@ class Profiler:
 
     def _measure(self, elapsed: float) -> Interval:
         assert self._topology is not None
-        readings: dict[str, tuple[str, Reading[Any]]] = {}
         missing = dict(self.missing)
-        for probe in self._probes:
-            try:
-                readings[probe.field] = (probe.name, probe.read(elapsed))
-            except (HalError, DnaError) as error:
-                missing[probe.name] = str(error)
+        readings = self._read(elapsed, missing)
         sample = assemble(
             readings,
             t=time.time(),
@@ -301,6 +298,17 @@ class Profiler:
         interval = self._interval(sample)
         self._intervals.append(interval)
         return interval
+
+    def _read(self, elapsed: float, missing: dict[str, str]) -> dict[str, tuple[str, Reading[Any]]]:
+        """Read every probe, always in the same order and at once, so that all intervals are equally long for each."""
+        readings: dict[str, tuple[str, Reading[Any]]] = {}
+        self._last_read = self._host.monotonic_ns()
+        for probe in self._probes:
+            try:
+                readings[probe.field] = (probe.name, probe.read(elapsed))
+            except (HalError, DnaError) as error:
+                missing[probe.name] = str(error)
+        return readings
 
     def _interval(self, sample: Sample) -> Interval:
         features = features_of(sample)
