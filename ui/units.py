@@ -61,7 +61,7 @@ def percent(share: float) -> str:
 
 def clock(span_s: float) -> str:
     """Return a time span as ``m:ss`` or ``h:mm:ss``."""
-    whole = max(int(span_s), 0)
+    whole = max(round(span_s), 0)
     hours, rest = divmod(whole, 3600)
     minutes, second = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{second:02d}" if hours else f"{minutes}:{second:02d}"
