@@ -12,7 +12,7 @@ from dna.sample import TcpPeer
 from hal.errors import HalError
 from hal.host import Host
 
-_ESTABLISHED = "01"
+_ESTABLISHED, _LISTENING = "01", "0A"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -52,8 +52,15 @@ def socket_inodes(host: Host, pid: int, *, most: int = 4096) -> set[int]:
     return found
 
 
-def connections(host: Host, pid: int) -> Iterator[Connection]:
-    """Yield the established TCP connections of a process's network namespace, whoever owns them."""
+def connections(host: Host, pid: int) -> tuple[list[Connection], set[int]]:
+    """Return the established TCP connections of a process's network namespace, and the ports that are listened on there."""
+    rows = list(_rows(host, pid))
+    return [row for state, row in rows if state == _ESTABLISHED], {
+        row.local_port for state, row in rows if state == _LISTENING
+    }
+
+
+def _rows(host: Host, pid: int) -> Iterator[tuple[str, Connection]]:
     for table in ("tcp", "tcp6"):
         try:
             lines = host.read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]
@@ -61,8 +68,8 @@ def connections(host: Host, pid: int) -> Iterator[Connection]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == _ESTABLISHED:
-                yield Connection(int(fields[9]), _plain(fields[1]), _plain(fields[2]))
+            if fields[3] in (_ESTABLISHED, _LISTENING):
+                yield fields[3], Connection(int(fields[9]), _plain(fields[1]), _plain(fields[2]))
 
 
 def _plain(address: str) -> str:
@@ -105,12 +112,12 @@ class Peers:
         own = {inode for pid in chosen for inode in socket_inodes(self._host, pid)}
         if not own:
             return 0, ()
-        every = list(connections(self._host, chosen[0]))
+        every, listening = connections(self._host, chosen[0])
         mine = [connection for connection in every if connection.inode in own]
         other_end = {(c.local, c.remote): c for c in every}
         far = [(c, end) for c in mine if (end := other_end.get((c.remote, c.local))) and end.inode not in own]
         self._find_owners({end.inode for _, end in far})
-        return len(mine), self._peers(far)
+        return len(mine), self._peers(far, listening)
 
     def _find_owners(self, wanted: set[int]) -> None:
         """Scan the host for who holds these sockets; those that nobody visible holds are not looked for again."""
@@ -127,12 +134,12 @@ class Peers:
                 unknown -= held
         self._unowned = (self._unowned & wanted) | unknown
 
-    def _peers(self, far: list[tuple[Connection, Connection]]) -> tuple[TcpPeer, ...]:
-        # The lower of the two ports is the service's: the other one is ephemeral.
+    def _peers(self, far: list[tuple[Connection, Connection]], listening: set[int]) -> tuple[TcpPeer, ...]:
         found: Counter[tuple[int, int]] = Counter()
         for near, end in far:
             if (pid := self._owner.get(end.inode)) is not None:
-                found[pid, min(near.port, near.local_port)] += 1
+                # The service's port is the one that is listened on; when nobody does any more, the lower one.
+                found[pid, min(near.port, near.local_port, key=lambda port: (port not in listening, port))] += 1
         return tuple(TcpPeer(pid, self._name(pid), count, port) for (pid, port), count in found.most_common(8))
 
     def _name(self, pid: int) -> str:
