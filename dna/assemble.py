@@ -59,14 +59,14 @@ def _with_faults(memory: MemoryReading, counters: CounterReading | None, pattern
 
 
 def _with_nodes(memory: MemoryReading, sched: SchedReading | None, topology: Topology) -> MemoryReading:
-    """Add where the threads ran, by NUMA node, as many nodes as the pages are counted by."""
+    """Add where the threads ran, by NUMA node in the order of the topology, as pages are counted."""
     if sched is None or sched.oncpu_by_cpu is None or memory.pages_by_node is None:
         return memory
-    node_of_cpu = np.maximum(topology.node_of_cpu(), 0)
-    length = min(len(node_of_cpu), len(sched.oncpu_by_cpu))
-    nodes = len(memory.pages_by_node)
-    seconds = node_seconds(sched.oncpu_by_cpu[:length], node_of_cpu[:length], nodes)
-    return replace(memory, cpu_by_node=seconds[:nodes])
+    position = {node.os_index: place for place, node in enumerate(topology.nodes)}
+    places = np.array([position.get(int(node), 0) for node in topology.node_of_cpu()], dtype=np.int64)
+    length = min(len(places), len(sched.oncpu_by_cpu))
+    seconds = node_seconds(sched.oncpu_by_cpu[:length], places[:length], len(topology.nodes))
+    return replace(memory, cpu_by_node=seconds)
 
 
 def _quality(readings: Readings, missing: Mapping[str, str], cost: tuple[float, float | None]) -> Quality:

@@ -26,6 +26,7 @@ class Overhead:
     def start(self, programs: Programs | None) -> None:
         """Begin the first interval."""
         self._programs = programs
+        self._cpu = time.process_time()
         self._begin_window()
 
     def _begin_window(self) -> None:

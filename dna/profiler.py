@@ -7,11 +7,12 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from dna import machine as machine_facts
-from dna.assemble import assemble
+from dna.assemble import Readings, assemble
 from dna.detail import detail_of, quality_of
 from dna.errors import DnaError, ModelError, ProbeUnavailableError, TargetError
 from dna.features import demand_of, features_of
@@ -286,7 +287,7 @@ class Profiler:
     def _measure(self, elapsed: float) -> Interval:
         assert self._topology is not None
         missing = dict(self.missing)
-        readings = self._read(elapsed, missing)
+        readings = self._with_accesses(self._read(elapsed, missing))
         sample = assemble(
             readings,
             t=time.time(),
@@ -309,6 +310,18 @@ class Profiler:
             except (HalError, DnaError) as error:
                 missing[probe.name] = str(error)
         return readings
+
+    def _with_accesses(self, readings: Readings) -> Readings:
+        """Ask where the pages are that sampled instructions accessed; takes two readings and the machine."""
+        from dna.probes.memory import with_accesses
+
+        memory, instructions = readings.get("memory"), readings.get("instructions")
+        if memory is None or instructions is None:
+            return readings
+        assert self._topology is not None
+        name, reading = memory
+        value = with_accesses(reading.value, instructions[1].value, host=self._host, topology=self._topology)
+        return {**readings, "memory": (name, replace(reading, value=value))}
 
     def _interval(self, sample: Sample) -> Interval:
         features = features_of(sample)
