@@ -297,7 +297,7 @@ def train_command(
     from_: From = None,
     store: StorePath = None,
     out: Annotated[Path, typer.Option(help="Folder for the model and its library.")] = Path("dna-model"),
-    epochs: Annotated[int, typer.Option(min=1)] = 400,
+    epochs: Annotated[int, typer.Option(min=1)] = 800,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train a model from named profiles: several runs each of PROGRAM/LOAD."""
@@ -322,7 +322,7 @@ def evaluate_command(
         Path | None, typer.Option(help="A finished model to try on this data; else models are trained on parts of it.")
     ] = None,
     folds: Annotated[int, typer.Option(min=2)] = 3,
-    epochs: Annotated[int, typer.Option(min=1)] = 400,
+    epochs: Annotated[int, typer.Option(min=1)] = 800,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:

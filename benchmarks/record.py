@@ -100,7 +100,8 @@ def pack(out: Path, target: Path) -> dataset.Dataset:
     paths = sorted(out.glob("*.json"))
     data = dataset.load(paths)
     documents = [json.loads(path.read_text()) for path in paths]
-    machine = {key: value for key, value in documents[0]["machine"].items() if key != "hostname"}
+    machine = {key: documents[0]["machine"][key] for key in ("arch", "model", "cpus", "numa_nodes")}
+    machine["kernel"] = ".".join(documents[0]["machine"]["kernel"].split(".")[:2])
     date = time.strftime("%Y-%m-%d", time.gmtime(max(d["started"] for d in documents)))
     data.save(target, {"machine": machine, "interval_s": documents[0]["interval_s"], "recorded": date})
     return data

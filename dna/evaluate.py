@@ -15,7 +15,7 @@ from dna.dataset import Dataset
 from dna.encoder import Array, Encoder
 from dna.errors import DatasetError
 from dna.features import FEATURE_NAMES
-from dna.masks import masks
+from dna.masks import is_environment, masks
 from dna.vector import DIMENSIONS
 
 type Mask = NDArray[np.bool_]
@@ -69,28 +69,32 @@ class Standardised:
 
     mean: Array
     std: Array
+    used: Mask
+    """Which features count, shape (F,)."""
     axes: Array | None = None
     """Shape (F, 16)."""
 
     @classmethod
-    def fit(cls, values: Array, known: Mask, *, components: int = 0) -> Standardised:
-        """Learn from training intervals."""
+    def fit(cls, values: Array, known: Mask, *, used: Mask | None = None, components: int = 0) -> Standardised:
+        """Learn from training intervals; all features count, or those of ``used``."""
+        used = np.ones(known.shape[1], dtype=np.bool_) if used is None else used
         count = np.maximum(known.sum(axis=0), 1)
         mean = (values * known).sum(axis=0) / count
         std = np.maximum(np.sqrt((((values - mean) * known) ** 2).sum(axis=0) / count), _LEAST_STD)
-        plain = cls(mean, std)
+        plain = cls(mean, std, used)
         if not components:
             return plain
         _, _, axes = np.linalg.svd(plain(values, known), full_matrices=False)
-        return cls(mean, std, axes[:components].T)
+        return cls(mean, std, used, axes[:components].T)
 
     def __call__(self, values: Array, known: Mask) -> Array:
         """Return vectors, (n, F) or (n, 16)."""
-        z: Array = (values - self.mean) / self.std * known
+        z: Array = (values - self.mean) / self.std * (known & self.used)
         return z if self.axes is None else z @ self.axes
 
     def error(self, values: Array, known: Mask) -> float:
         """Return the root mean square reconstruction error over known features, in standard deviations."""
+        known = known & self.used
         z = (values - self.mean) / self.std * known
         back = z if self.axes is None else z @ self.axes @ self.axes.T
         return float(np.sqrt((((back - z) * known) ** 2).sum() / max(int(known.sum()), 1)))
@@ -198,10 +202,12 @@ def _mean_score(scores: list[Score], novelty_auc: float | None) -> Score:
 
 def _methods(training: Dataset, encoder: Encoder) -> dict[str, Project]:
     values, known = training.encoded()
+    own = ~is_environment(FEATURE_NAMES)
     return {
         "dna": lambda v, k: encoder.encode_many(v, k).vectors,
-        "raw features": Standardised.fit(values, known),
-        "pca-16": Standardised.fit(values, known, components=DIMENSIONS),
+        "raw features": Standardised.fit(values, known, used=own),
+        "raw, surroundings too": Standardised.fit(values, known),
+        "pca-16": Standardised.fit(values, known, used=own, components=DIMENSIONS),
     }
 
 
@@ -209,7 +215,8 @@ def _known_fold(training: Dataset, test: Dataset, fit: Fit) -> tuple[float, floa
     encoder = fit(training)
     values, known = test.encoded()
     encoded = encoder.encode_many(values, known)
-    pca = Standardised.fit(*training.encoded(), components=DIMENSIONS)
+    own = ~is_environment(FEATURE_NAMES)
+    pca = Standardised.fit(*training.encoded(), used=own, components=DIMENSIONS)
     scores = [_score(name, project, training, test) for name, project in _methods(training, encoder).items()]
     error = float(np.sqrt((encoded.error**2).mean()))
     return error, pca.error(values, known), float((encoder.novelty(encoded) > 1).mean()), scores

@@ -36,6 +36,19 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
 """
 
 
+ENVIRONMENT = ("pressure.", "sched.runq_", "sched.oncpu_share", "sched.migrations_per_switch", "sched.core_spread")
+"""Names, or their beginnings, of what the machine and its other work decide more than the workload does.
+
+They are reported, and rules use them, but DNA is not made of them: a workload keeps its DNA when a neighbour moves in. Among
+recordings of the same load under different contention these varied most between runs (see the model card).
+"""
+
+
+def is_environment(names: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which of ``names`` say more about the surroundings than about the workload, shape (len(names),)."""
+    return np.array([name.startswith(ENVIRONMENT) for name in names], dtype=np.bool_)
+
+
 def masked_columns(pattern: str, names: Sequence[str]) -> NDArray[np.bool_]:
     """Return which of ``names`` are unknown under ``pattern``, shape (len(names),)."""
     return np.array([name.startswith(PREFIXES[pattern]) for name in names], dtype=np.bool_)

@@ -18,7 +18,7 @@ from dna.dataset import Dataset
 from dna.encoder import CLIP, Array, Encoder, describe
 from dna.errors import DatasetError, ModelError
 from dna.features import FEATURE_NAMES
-from dna.masks import masks
+from dna.masks import is_environment, masks
 from dna.vector import DIMENSIONS
 
 try:
@@ -44,14 +44,14 @@ _CALIBRATION_DRAWS = 4
 class Settings:
     """How to train."""
 
-    epochs: int = 400
+    epochs: int = 800
     seed: int = 0
-    hidden: int = 64
+    hidden: int = 96
     batch: int = 256
     rate: float = 3e-3
     consistency: float = 0.5
     """Weight of keeping masked views of one interval together, relative to the spread of vectors."""
-    steadiness: float = 0.2
+    steadiness: float = 0.5
     """Weight of keeping intervals of one run together, likewise."""
 
 
@@ -116,11 +116,15 @@ def train(data: Dataset, settings: Settings | None = None, progress: Progress | 
 
 
 def _normalisation(values: Array, known: Mask) -> tuple[Array, Array, Mask]:
-    """Return mean and std of known values, and which features are known often enough and vary, each (F,)."""
+    """Return mean and std of known values, and which features are to be learned, each (F,).
+
+    Those are known often enough, vary, and belong to the workload rather than its surroundings.
+    """
     count = known.sum(axis=0)
     mean = (values * known).sum(axis=0) / np.maximum(count, 1)
     std = np.sqrt((((values - mean) * known) ** 2).sum(axis=0) / np.maximum(count, 1))
-    return mean, np.maximum(std, _LEAST_STD), (count >= _LEAST_KNOWN) & (std > 1e-4)
+    learned = (count >= _LEAST_KNOWN) & (std > 1e-4) & ~is_environment(FEATURE_NAMES)
+    return mean, np.maximum(std, _LEAST_STD), learned
 
 
 def _fit(arrays: _Arrays, learned: Mask, settings: Settings, progress: Progress | None) -> Network:

@@ -61,7 +61,12 @@ def test_evaluate_prints_json_and_tables(data: Dataset, tmp_path: Path) -> None:
     data.save(tmp_path / "data.npz")
     command = ("evaluate", "--from", tmp_path / "data.npz", "--epochs", "10", "--folds", "2")
     done = dna(*command, "--json")
-    assert [score["method"] for score in json.loads(done.stdout)["scores"]] == ["dna", "raw features", "pca-16"]
+    assert [score["method"] for score in json.loads(done.stdout)["scores"]] == [
+        "dna",
+        "raw features",
+        "raw, surroundings too",
+        "pca-16",
+    ]
     assert "raw features" in dna(*command).stdout
 
 

@@ -13,7 +13,7 @@ from dna.encoder import Encoder
 from dna.errors import DatasetError
 from dna.evaluate import auc, evaluate, evaluate_model, neighbours, run_folds
 from dna.features import FEATURE_NAMES
-from dna.masks import masks
+from dna.masks import is_environment, masks
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'workload-dna[train]'")
 
@@ -98,6 +98,15 @@ def test_what_was_never_known_does_not_move_the_vector(model: Encoder, data: Dat
     np.testing.assert_array_equal(model.novelty(before), model.novelty(after))
 
 
+def test_a_busy_neighbour_does_not_move_the_vector(model: Encoder, data: Dataset) -> None:
+    values, known = data.encoded()
+    busy = values.copy()
+    busy[:, is_environment(FEATURE_NAMES)] = 0.95
+    before, after = model.encode_many(values, known), model.encode_many(busy, known)
+    np.testing.assert_array_equal(before.vectors, after.vectors)
+    np.testing.assert_array_equal(model.novelty(before), model.novelty(after))
+
+
 def test_novelty_is_at_most_one_for_known_runs_and_above_for_others(model: Encoder, data: Dataset) -> None:
     aside = held_out(data)
     familiar = model.novelty(model.encode_many(*data.select(aside).encoded()))
@@ -141,7 +150,7 @@ def test_auc_counts_pairs() -> None:
 def test_a_report_compares_with_the_baselines(data: Dataset) -> None:
     steps: list[int] = []
     report = evaluate(data, lambda part: train(part, Settings(epochs=60)), folds=2, step=lambda: steps.append(1))
-    assert [score.method for score in report.scores] == ["dna", "raw features", "pca-16"]
+    assert [score.method for score in report.scores] == ["dna", "raw features", "raw, surroundings too", "pca-16"]
     assert len(steps) == 4
     assert report.scores[0].program_accuracy > 0.9
     assert report.scores[0].masked_shift["no-pmu"] == 0.0
