@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hal.errors import BpfError
@@ -34,8 +35,21 @@ class _Compound:
     bitfields: bool
 
 
+_NESTED_AT_MOST = 64
+"""Typedefs of typedefs: more are a damaged blob's circle."""
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Positions in a damaged blob lead anywhere; whatever reading there gives is one error."""
+    try:
+        yield
+    except (struct.error, IndexError, ValueError, RecursionError) as error:
+        raise BpfError("the kernel's BTF is damaged", remedy="see `dna doctor`") from error
+
+
 class Btf:
-    """One parsed BTF blob. Parsing walks every type once, about 0.1 s for a kernel's."""
+    """One parsed BTF blob; BpfError when it is damaged. Parsing walks every type once, about 0.1 s for a kernel's."""
 
     def __init__(self, blob: bytes) -> None:
         if len(blob) < _HEADER.size:
@@ -49,8 +63,10 @@ class Btf:
         self._strings = header + string_at
         self._strings_end = self._strings + string_size
         self._offsets: list[int] = [0]
-        self._by_name: dict[str, list[int]] = {}
-        self._walk()
+        if max(self._types_end, self._strings_end) > len(blob):
+            raise BpfError("the kernel's BTF is truncated")
+        with _damage():
+            self._walk()
 
     def _name(self, offset: int) -> str:
         start = self._strings + offset
@@ -90,13 +106,14 @@ class Btf:
 
     def _resolve(self, type_id: int) -> tuple[int, int]:
         """Follow typedefs and qualifiers; return (position, kind)."""
-        while True:
+        for _ in range(_NESTED_AT_MOST):
             at = self._offsets[type_id]
             _name, info, target = _TYPE.unpack_from(self._blob, at)
             kind = (info >> 24) & 0x1F
             if kind not in _MODIFIERS:
                 return at, kind
             type_id = target
+        raise ValueError("types in a circle")
 
     def _members(self, compound: _Compound) -> Iterator[tuple[str, int, int]]:
         """Yield (name, type id, bit offset)."""
@@ -109,6 +126,10 @@ class Btf:
 
         Anonymous structures and unions are searched through. Raises KeyError where the kernel has no such member.
         """
+        with _damage():
+            return self._offset(structure, path)
+
+    def _offset(self, structure: str, path: str) -> int:
         compound = self._compound_by_name(structure)
         bits: int = 0
         parts = path.split(".")
@@ -125,7 +146,8 @@ class Btf:
                 compound = self._compound(at)
         return int(bits // 8)
 
-    def _find(self, compound: _Compound, name: str) -> tuple[int, int] | None:
+    def _find(self, compound: _Compound, name: str, seen: set[int] | None = None) -> tuple[int, int] | None:
+        seen = seen or set()  # a damaged blob may nest a structure in itself
         anonymous: list[tuple[int, int]] = []
         for member, type_id, offset in self._members(compound):
             if member == name:
@@ -134,13 +156,17 @@ class Btf:
                 anonymous.append((type_id, offset))
         for type_id, base in anonymous:
             at, kind = self._resolve(type_id)
-            if kind in _COMPOUND and (found := self._find(self._compound(at), name)):
+            if kind not in _COMPOUND or at in seen:
+                continue
+            seen.add(at)
+            if found := self._find(self._compound(at), name, seen):
                 return found[0], base + found[1]
         return None
 
     def size(self, structure: str) -> int:
         """Return the size of a structure in bytes."""
-        at = self._compound_by_name(structure).members_at - 12
+        with _damage():
+            at = self._compound_by_name(structure).members_at - 12
         return int(_TYPE.unpack_from(self._blob, at)[2])
 
 

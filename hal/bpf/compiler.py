@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -52,16 +53,20 @@ def find_headers(host: Host, release: str) -> tuple[str, ...]:
         return (build,)
     if not host.exists("/usr/src"):
         return ()
-    names = [name for name in host.list_dir("/usr/src") if re.match(r"(linux-headers-|kernels?$|linux-\d)", name)]
+    names = [name for name in host.list_dir("/usr/src") if re.match(r"(linux-headers-|linux-\d)", name)]
+    if host.exists("/usr/src/kernels"):  # Fedora, RHEL
+        names += [f"kernels/{name}" for name in host.list_dir("/usr/src/kernels")]
     for name in sorted(names, key=_version_key, reverse=True):
         tree = f"/usr/src/{name}"
-        if name.endswith("-common") or not host.exists(f"{tree}/include/generated"):
+        if not host.exists(f"{tree}/include/generated"):
             continue
-        common = re.sub(r"^(linux-headers-[\d.]+(?:-\d+|\+[^-]*)?)-.*$", r"\1-common", name)
-        if not host.exists(f"{tree}/include/linux") and host.exists(f"/usr/src/{common}/include"):
-            return (tree, f"/usr/src/{common}")
         if host.exists(f"{tree}/include/linux"):
             return (tree,)
+        version = re.match(r"linux-headers-[\d.]+(?:-\d+|\+[^-]*)?", name)
+        flavours = ("-common-rt", "-common") if "-rt-" in name else ("-common",)
+        for common in [f"/usr/src/{version[0]}{flavour}" for flavour in flavours if version]:
+            if host.exists(f"{common}/include"):
+                return (tree, common)
     return ()
 
 
@@ -80,9 +85,10 @@ def cache_dir() -> Path:
 class Compiler:
     """Compiles for one machine; ``cache`` None keeps nothing."""
 
-    def __init__(self, host: Host, *, cache: Path | None) -> None:
+    def __init__(self, host: Host, *, cache: Path | None, worker: Path = _WORKER) -> None:
         self._host = host
         self._cache = cache
+        self._worker = worker
 
     def compile(self, source: str, programs: Sequence[str], *, flags: Iterable[str] = ()) -> BpfObject:
         """Return the object for ``source``; BpfError with a remedy when bcc, headers or clang fail."""
@@ -100,14 +106,14 @@ class Compiler:
         build = "\0".join([question, platform.release(), platform.version(), platform.machine()])
         key = f"kernel-{hashlib.sha256(build.encode()).hexdigest()[:32]}"
         if (text := self._read(key)) is not None:
-            with suppress(ValueError):
+            with suppress(ValueError, TypeError, AttributeError):
                 return {str(k): int(v) for k, v in json.loads(text).items()}
         found = compute()
         self._keep(key, json.dumps(found))
         return found
 
     def _key(self, source: str, programs: Sequence[str], flags: tuple[str, ...]) -> str:
-        worker = _WORKER.read_text()
+        worker = self._worker.read_text()
         parts = json.dumps([source, list(programs), flags, worker, platform.machine(), platform.release()])
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
@@ -122,7 +128,7 @@ class Compiler:
         if self._cache is None:
             return None
         path = self._cache / f"{key}.json"
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             both = (path.stat(), self._cache.stat())
             if all(s.st_uid == self._host.euid() and not s.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for s in both):
                 return path.read_text()
@@ -162,7 +168,7 @@ class Compiler:
                 environment["BCC_KERNEL_SOURCE"] = tree
             try:
                 done = subprocess.run(
-                    [sys.executable, "-I", "-W", "ignore", str(_WORKER)],
+                    [sys.executable, "-I", "-W", "ignore", str(self._worker)],
                     input=job,
                     capture_output=True,
                     text=True,
@@ -174,6 +180,9 @@ class Compiler:
                 raise BpfError(f"bcc did not finish compiling within {_TIMEOUT_S} s") from error
             except OSError as error:
                 raise BpfError(f"cannot start {sys.executable} to compile: {error}") from error
+        if done.returncode < 0:
+            name = signal.Signals(-done.returncode).name
+            raise BpfError(f"bcc crashed ({name}): {_last_error(done.stderr)}", remedy="see `dna doctor`")
         if done.returncode != 0:
             raise BpfError(f"bcc could not compile: {_last_error(done.stderr)}", remedy="see `dna doctor`")
         return done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from hal.errors import BpfError
 
@@ -61,10 +61,18 @@ class BpfObject:
             data = json.loads(text)
             if data["format"] != FORMAT:
                 raise BpfError("a compiled BPF object of another format")
-            maps = tuple(MapSpec(**spec) for spec in data["maps"])
+            maps = tuple(_map(spec) for spec in data["maps"])
             programs = tuple(
-                ProgramSpec(p["name"], base64.b64decode(p["instructions"], validate=True)) for p in data["programs"]
+                ProgramSpec(str(p["name"]), base64.b64decode(p["instructions"], validate=True))
+                for p in data["programs"]
             )
         except (ValueError, KeyError, TypeError) as error:
             raise BpfError(f"a damaged compiled BPF object: {error}") from error
         return cls(maps, programs)
+
+
+def _map(spec: dict[str, object]) -> MapSpec:
+    wanted = {field.name: str if field.name == "name" else int for field in fields(MapSpec)}
+    if not all(type(spec[name]) is kind for name, kind in wanted.items()):
+        raise TypeError(f"the map {spec['name']!r} is described in other types")
+    return MapSpec(**spec)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -143,8 +144,8 @@ def test_threads_that_take_turns_are_a_reciprocal_pair(setup: str, this: str, ot
     # Threads of one Python hand the interpreter's lock to each other as well, which is a futex.
     assert graph.by_channel[CHANNELS.index(channel)] > 100
     taking_turns = {(e.source, e.sink) for e in graph.edges if os.getpid() not in (e.source, e.sink)}
-    (other,) = {thread for pair in taking_turns for thread in pair} - {pid}
-    assert taking_turns == {(pid, other), (other, pid)}
+    (partner,) = {thread for pair in taking_turns for thread in pair} - {pid}
+    assert taking_turns == {(pid, partner), (partner, pid)}
 
 
 def test_kernel_threads_are_nobody_s_partner() -> None:
@@ -235,6 +236,6 @@ def test_many_processes_in_a_pipe_line_have_as_many_edges() -> None:
         shell.kill()
     through_pipes = {pair for pair, channel in pairs(graph, least=5).items() if channel == "pipe"}
     line = ["yes", "head", "cat", "wc"]
-    neighbours = {frozenset(pair) for pair in zip(line, line[1:], strict=False)}
+    neighbours = {frozenset(pair) for pair in pairwise(line)}
     assert through_pipes
     assert {frozenset(pair) for pair in through_pipes} <= neighbours
