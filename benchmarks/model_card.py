@@ -100,11 +100,16 @@ def card(
 
 def verdict(own: Score, baseline: Score, trees: Mapping[str, float]) -> str:
     """Return in words where the plain methods win."""
+    sentences = []
     rivals = {"k-NN on raw features": baseline.program_accuracy, "the random forest": trees["program"]}
-    ahead = [name for name, accuracy in rivals.items() if accuracy > own.program_accuracy]
-    if not ahead:
-        return "With everything measured, no plain method is ahead of it."
-    return f"With everything measured, {' and '.join(ahead)} tell programs apart better than DNA does."
+    if ahead := [name for name, accuracy in rivals.items() if accuracy > own.program_accuracy]:
+        sentences.append(f"With everything measured, {' and '.join(ahead)} tell programs apart better than DNA does.")
+    if (baseline.novelty_auc or 0) > (own.novelty_auc or 0):
+        sentences.append("The distance to the nearest interval in raw features is the better sign of novelty.")
+    for pattern, words in _MASKS.items():
+        if trees.get(f"program, {pattern}", 0.0) > own.masked_accuracy[pattern]:
+            sentences.append(f"With {words}, the forest is ahead.")
+    return " ".join(sentences) or "No plain method is ahead of it in any of these."
 
 
 def _machine(machine: object) -> str:

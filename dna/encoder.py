@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
 
 from dna.errors import ModelError
 from dna.features import BY_NAME, FEATURE_NAMES
@@ -122,7 +122,7 @@ class Encoder:
         partial = folder / f".{MODEL_FILE}.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(self._tensors, partial, metadata=self.metadata)
+            partial.write_bytes(serialize(self._tensors, metadata=self.metadata))  # save_file would make it 0600
             partial.replace(path)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"cannot write {path}: {error}", remedy="choose another folder with --out") from error

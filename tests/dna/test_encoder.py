@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,12 @@ def test_a_saved_model_is_the_same_model(saved: Path) -> None:
     np.testing.assert_array_equal(loaded.encode(features).vector, made.encode(features).vector)
     assert loaded.encode(features).novelty == made.encode(features).novelty
     assert loaded.encode(features).model == loaded.model_id
+
+
+def test_others_may_read_a_model(saved: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (saved / MODEL_FILE).stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_other_weights_are_another_model() -> None:
