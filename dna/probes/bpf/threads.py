@@ -29,6 +29,7 @@ class Snapshot:
     running_since: NDArray[np.int64]
     ready_since: NDArray[np.int64]
     blocked_since: NDArray[np.int64]
+    """Also of threads that have been woken since, but have not run yet."""
     blocked_class: NDArray[np.int64]
     cpu: NDArray[np.int64]
     oncpu_ns: NDArray[np.int64]
@@ -54,17 +55,25 @@ def snapshot(programs: Programs, host: Host) -> Snapshot:
     used = np.flatnonzero(table["tid"])
     rows = table[used]
     on, off, ready = (rows[name].astype(np.int64) for name in ("on_ts", "off_ts", "ready_ts"))
+    on = _last_on_each_cpu(on, rows["cpu"].astype(np.int64))
     return Snapshot(
         now=host.monotonic_ns(),
         row=used.astype(np.int64),
         tid=rows["tid"].astype(np.int64),
         running_since=on,
         ready_since=np.where(on == 0, ready, 0),
-        blocked_since=np.where((on == 0) & (ready == 0), off, 0),
+        blocked_since=np.where(on == 0, off, 0),
         blocked_class=(rows["blocked_class"] & (_CLASSES - 1)).astype(np.int64),
         cpu=rows["cpu"].astype(np.int64) - 1,
         oncpu_ns=rows["oncpu_ns"].astype(np.int64),
     )
+
+
+def _last_on_each_cpu(since: NDArray[np.int64], cpu: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keep one running thread a CPU, the last that came: the others left in between, or unseen."""
+    last = np.zeros(int(cpu.max(initial=0)) + 1, dtype=np.int64)
+    np.maximum.at(last, cpu, since)
+    return np.where(since == last[cpu], since, 0)
 
 
 def _spread(one: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
@@ -89,8 +98,12 @@ def _spread(one: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
     )
 
 
-def _elapsed(since: NDArray[np.int64], now: int) -> NDArray[np.int64]:
-    return np.where(since > 0, np.maximum(now - since, 0), 0)
+def _elapsed(since: NDArray[np.int64], until: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(since > 0, np.maximum(until - since, 0), 0)
+
+
+def _blocked(one: Snapshot) -> NDArray[np.int64]:
+    return _elapsed(one.blocked_since, np.where(one.ready_since > 0, one.ready_since, one.now))
 
 
 def _by(index: NDArray[np.int64], nanoseconds: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -104,9 +117,9 @@ def correction(before: Snapshot, after: Snapshot, *, cpus: int) -> Correction:
     before, after = _spread(before, rows), _spread(after, rows)
     run_before = _elapsed(before.running_since, before.now)
     run_after = _elapsed(after.running_since, after.now)
-    same = (after.blocked_since == before.blocked_since) & (after.tid == before.tid)
-    blocked_before = np.where(same, 0, _elapsed(before.blocked_since, before.now))
-    blocked_after = np.where(same, 0, _elapsed(after.blocked_since, after.now))
+    same = (after.blocked_since == before.blocked_since) & (after.tid == before.tid) & (after.ready_since == 0)
+    blocked_before = np.where(same, 0, _blocked(before))
+    blocked_after = np.where(same, 0, _blocked(after))
     on_before = np.where(before.tid == after.tid, before.oncpu_ns + run_before, 0)
     thread_ns = after.oncpu_ns + run_after - on_before
     return Correction(
