@@ -143,7 +143,9 @@ def test_threads_that_take_turns_are_a_reciprocal_pair(setup: str, this: str, ot
     assert graph.nodes == 2
     # Threads of one Python hand the interpreter's lock to each other as well, which is a futex.
     assert graph.by_channel[CHANNELS.index(channel)] > 100
-    taking_turns = {(e.source, e.sink) for e in graph.edges if os.getpid() not in (e.source, e.sink)}
+    # Interrupts wake others while one of the two is in a call; that is seldom, and through the border only.
+    heavy = [(e.source, e.sink) for e in graph.edges if e.count > 50]
+    taking_turns = {pair for pair in heavy if os.getpid() not in pair}
     (partner,) = {thread for pair in taking_turns for thread in pair} - {pid}
     assert taking_turns == {(pid, partner), (partner, pid)}
 

@@ -68,8 +68,9 @@ def test_a_thread_that_never_blocks_counts_from_the_first_interval_on() -> None:
     finally:
         child.kill()
         child.wait()
-    # It may wait for its first CPU when the start kicks all CPUs: it is seen when it next runs.
-    assert total == pytest.approx(used, rel=0.03, abs=0.02)
+    # It may wait for its first CPU when the start kicks all CPUs: it is seen when it next runs. The slice under way at the
+    # end is measured by the clock, so a hypervisor's share of it is in.
+    assert total == pytest.approx(used, rel=0.03, abs=0.06)
 
 
 def test_run_queue_delay_is_that_of_schedstat() -> None:
