@@ -86,17 +86,26 @@ class Encoder:
         self.metadata = dict(metadata)
         self.feature_names = _feature_names(metadata)
         self._tensors = _checked(tensors, len(self.feature_names))
-        self._columns = np.array([FEATURE_NAMES.index(name) for name in self.feature_names])
         own = self._tensors
-        self._layers = [(np.ascontiguousarray(own[f"{n}.weight"].T), own[f"{n}.bias"]) for n in _WEIGHTS]
-        self._mean, self._std, self._learned = own["mean"], own["std"], own["learned"]
+        self._mean, self._std, self._learned = own["mean"], own["std"], own["learned"] > 0
+        self._narrow(self._learned)
         self.reference = own["reference"]
         self._reference_across = np.ascontiguousarray(-2.0 * self.reference.T)
         self._reference_squared = (self.reference * self.reference).sum(axis=1)
-        self._levels = _levels(self._tensors["novelty"])
+        self._levels = _levels(own["novelty"])
         self._learned_count = max(float(self._learned.sum()), 1.0)
-        self._in_order = self.feature_names == FEATURE_NAMES
-        self.model_id = _identity(self._tensors, self.feature_names)
+        self.model_id = _identity(own, self.feature_names)
+
+    def _narrow(self, learned: Mask) -> None:
+        """Keep of the network what reaches a vector: weights of what is not learned are zero."""
+        own = self._tensors
+        table = np.array([FEATURE_NAMES.index(name) for name in self.feature_names])
+        self._columns = table[learned]
+        self._centre, self._steepness = self._mean[learned], 1.0 / self._std[learned]
+        first = own["encoder.0.weight"][:, np.concatenate((learned, learned))]
+        weights = (first, own["encoder.1.weight"], own["decoder.0.weight"], own["decoder.1.weight"][learned])
+        biases = (own["encoder.0.bias"], own["encoder.1.bias"], own["decoder.0.bias"], own["decoder.1.bias"][learned])
+        self._layers = [(np.ascontiguousarray(w.T), b) for w, b in zip(weights, biases, strict=True)]
 
     @classmethod
     def load(cls, path: Path | None = None) -> Encoder:
@@ -131,7 +140,7 @@ class Encoder:
     @property
     def learned(self) -> Mask:
         """Which of ``feature_names`` the model makes use of, shape (F,)."""
-        return self._learned > 0
+        return self._learned
 
     def encode(self, features: Features) -> Dna:
         """Return the DNA of one interval's features."""
@@ -148,7 +157,7 @@ class Encoder:
     def encode_many(self, values: Array, known: Mask) -> Encoded:
         """Encode intervals given as ``dna.features.encode`` does, both of shape (..., len(FEATURES))."""
         inputs = self._inputs(values, known)
-        z, mask = inputs[..., : len(self._mean)], inputs[..., len(self._mean) :]
+        z, mask = inputs[..., : len(self._centre)], inputs[..., len(self._centre) :]
         vectors = self._vectors(inputs)
         count = mask.sum(axis=-1)
         residual = (self._decoded(vectors) - z) * mask
@@ -167,7 +176,10 @@ class Encoder:
 
     def decode(self, vectors: Array) -> Array:
         """Return the values in [0, 1] (unclipped) that vectors of shape (..., 16) stand for, shape (..., F)."""
-        return self._decoded(vectors) * self._std + self._mean
+        hidden = np.tanh(vectors @ self._layers[2][0] + self._layers[2][1])
+        last = self._tensors["decoder.1.weight"], self._tensors["decoder.1.bias"]
+        decoded: Array = (hidden @ last[0].T + last[1]) * self._std + self._mean
+        return decoded
 
     def _novelty_at(self, share: float, error: float, distance: float) -> float:
         levels, rows = self._levels
@@ -179,12 +191,13 @@ class Encoder:
         return max(score - middle, 0.0) / (edge - middle)
 
     def _inputs(self, values: Array, known: Mask) -> Array:
-        """Return normalised values, 0 where unknown, and the mask of what is known and learned, shape (..., 2F)."""
-        if not self._in_order:
-            values, known = values[..., self._columns], known[..., self._columns]
-        mask = known * self._learned
-        values = values.astype(np.float32)
-        z = np.minimum(np.maximum((values - self._mean) / self._std, -CLIP), CLIP) * mask
+        """Return normalised values, 0 where unknown, and the mask of what is known, of the L learned features: (..., 2L)."""
+        mask = known[..., self._columns].astype(np.float32)
+        z = values[..., self._columns].astype(np.float32)
+        z -= self._centre
+        z *= self._steepness
+        np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
+        z *= mask
         return np.concatenate((z, mask), axis=-1)
 
     def _distance(self, vectors: Array) -> Array:
@@ -199,6 +212,7 @@ class Encoder:
         return vectors
 
     def _decoded(self, vectors: Array) -> Array:
+        """Return the normalised values of the learned features, shape (..., L)."""
         (first, first_bias), (second, second_bias) = self._layers[2:]
         decoded: Array = np.tanh(vectors @ first + first_bias) @ second + second_bias
         return decoded
