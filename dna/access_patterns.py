@@ -12,6 +12,7 @@ PAGE = 1 << PAGE_BITS
 _LEAST_TRIPLES = 16
 _LEAST_ACCESSES = 100
 _RANDOM_AGREEMENT = 1.0 / 3.0
+_LOOP_BITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +38,63 @@ def page_counts(pids: NDArray[np.int32], addresses: NDArray[np.uint64]) -> PageC
 
 
 def direction(
-    tids: NDArray[np.int32], ips: NDArray[np.uint64], times: NDArray[np.uint64], addresses: NDArray[np.uint64]
+    tids: NDArray[np.int32],
+    ips: NDArray[np.uint64],
+    times: NDArray[np.uint64],
+    addresses: NDArray[np.uint64],
+    bases: NDArray[np.int64] | None = None,
 ) -> float | None:
-    """Return how far the addresses of an instruction run one way: 0 as if shuffled, 1 always up or always down.
+    """Return how far the addresses of a stream run one way: 0 as if shuffled, 1 always up or always down.
 
-    Counts turning points (Bienaymé 1874; Kendall & Stuart, The Advanced Theory of Statistics, 45.18): of three successive
-    different values in random order the middle one is an extreme with probability 2/3, on a run it never is. The share of
-    triples without turning point, 1/3 at random, is scaled to begin at 0. None below 16 triples.
+    A stream is what a thread accesses by one instruction, or through one base register (``bases``) in one KiB of code:
+    the first tells arrays of a simple loop apart, the second sees an unrolled loop, whose every instruction is sampled so
+    seldom that the array has started over in between. The clearer of the two answers is taken.
 
-    All arrays have shape (n,); successive means of the same thread at the same instruction.
+    All arrays have shape (n,).
+    """
+    one_register = np.zeros(len(ips), dtype=np.int64) if bases is None else bases
+    found = (
+        _direction(tids, ips, one_register, times, addresses),
+        _direction(tids, ips >> np.uint64(_LOOP_BITS), one_register, times, addresses),
+    )
+    return max((value for value in found if value is not None), default=None)
+
+
+def _direction(
+    tids: NDArray[np.int32],
+    places: NDArray[np.uint64],
+    bases: NDArray[np.int64],
+    times: NDArray[np.uint64],
+    addresses: NDArray[np.uint64],
+) -> float | None:
+    """Judge successive addresses of one (thread, place, base) by their turning points.
+
+    Of three successive different values in random order the middle one is an extreme with probability 2/3, on a run it
+    never is (Bienaymé 1874; Kendall & Stuart, The Advanced Theory of Statistics, 45.18). The share of triples without
+    turning point, 1/3 at random, is scaled to begin at 0. None below 16 triples.
     """
     if len(addresses) < 3:
         return None
-    order = np.lexsort((times, ips, tids))
-    tids, ips, addresses = tids[order], ips[order], addresses[order]
-    same = (tids[1:] == tids[:-1]) & (ips[1:] == ips[:-1])
-    moved = ~same | (addresses[1:] != addresses[:-1])
+    order = np.lexsort((times, bases, places, tids))
+    keys = (tids[order], places[order], bases[order])
+    addresses = addresses[order]
+    moved = ~_same(keys) | (addresses[1:] != addresses[:-1])
     kept = np.concatenate([[True], moved])  # a standing address is evidence for neither
-    tids, ips, addresses = tids[kept], ips[kept], addresses[kept]
-    same = (tids[1:] == tids[:-1]) & (ips[1:] == ips[:-1])
+    addresses = addresses[kept]
+    same = _same((keys[0][kept], keys[1][kept], keys[2][kept]))
     up = addresses[1:] > addresses[:-1]
     triple = same[1:] & same[:-1]
-    count = int(triple.sum())
-    if count < _LEAST_TRIPLES:
+    if int(triple.sum()) < _LEAST_TRIPLES:
         return None
     agreement = float((up[1:] == up[:-1])[triple].mean())
     return min(max((agreement - _RANDOM_AGREEMENT) / (1.0 - _RANDOM_AGREEMENT), 0.0), 1.0)
+
+
+def _same(keys: tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int64]]) -> NDArray[np.bool_]:
+    """Tell for each neighbouring pair whether all its keys are equal, shape (n - 1,)."""
+    tids, places, bases = keys
+    same: NDArray[np.bool_] = (tids[1:] == tids[:-1]) & (places[1:] == places[:-1]) & (bases[1:] == bases[:-1])
+    return same
 
 
 def working_set(counts: PageCounts, resident: float | None) -> float | None:

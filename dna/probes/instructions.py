@@ -247,6 +247,7 @@ class InstructionProbe:
         data = user.where(chosen)
         addresses = effective_addresses(self._sites.accesses, accesses[chosen], data.registers, data.ip)
         valid = (addresses >= _LEAST_ADDRESS) & (addresses < _MOST_ADDRESS)
+        bases = np.array([access.base for access in self._sites.accesses], dtype=np.int64)[accesses[chosen][valid]]
         data, addresses = data.where(valid), addresses[valid]
         pages = page_counts(data.pid, addresses)
         return InstructionReading(
@@ -259,7 +260,7 @@ class InstructionProbe:
             data_pages=pages.distinct,
             data_pages_once=pages.once,
             data_pages_twice=pages.twice,
-            direction=direction(data.tid, data.ip, data.time_ns, addresses),
+            direction=direction(data.tid, data.ip, data.time_ns, addresses, bases),
             data_addresses=addresses >> np.uint64(PAGE_BITS) << np.uint64(PAGE_BITS),
             data_pids=data.pid,
         )
