@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_reads_and_writes_of_sockets_are_network() -> None:
 def test_latency_of_a_sleep_lands_in_its_bucket() -> None:
     with actor() as one, Watch(Target.pid(one.pid), SyscallProbe) as watch:
         one("import time")
+        time.sleep(0.05)
         watch.read()  # few calls: from here on all are sampled
         one("for _ in range(10): time.sleep(0.02)")
         reading: SyscallReading = watch.read()
@@ -184,8 +186,6 @@ def test_a_wait_that_began_before_the_start_counts_from_the_start() -> None:
     with actor() as one:
         one("import time")
         one.begin("time.sleep(0.9)")
-        import time
-
         time.sleep(0.3)
         with Watch(Target.pid(one.pid), SyscallProbe) as watch:
             one.end()

@@ -87,6 +87,7 @@ _BY_NAME = {program.name: program for program in PROGRAMS}
 SAMPLED_PER_S = 4000
 """System calls sampled a second over all threads, about: at some 0.3 us each that is 0.1 % of a core."""
 SAMPLE_AT_FIRST, SAMPLE_AT_LEAST = 8, 256
+_WINDOW = 8
 THREADS = 16384
 EDGES = 16384
 OUTSIDE, MEMBER, LEAVING = 0, 1, 3
@@ -114,6 +115,7 @@ def source(*, cpus: int, pids: int, whole_host: bool, found: Mapping[str, int], 
         "THREADS": THREADS,
         "EDGES": edges,
         "UNDRAWN": _UNDRAWN,
+        "WINDOW": _WINDOW,
         "BUCKETS": BUCKETS,
         "MAX_CPUS": layouts.MAX_CPUS,
         "REGS_ARG0": arg0,
@@ -246,7 +248,13 @@ class Programs:
     def adapt_sampling(self, calls_per_s: float) -> int:
         """Sample fewer of many system calls and all of few; return what was in force until now."""
         before = int(self._tables["sample_every"][0])
-        self._tables["sample_every"][0] = min(max(round(calls_per_s / SAMPLED_PER_S), 1), SAMPLE_AT_LEAST)
+        every = min(max(round(calls_per_s / SAMPLED_PER_S), 1), SAMPLE_AT_LEAST)
+        self._tables["sample_every"][0] = every
+        if every < before:
+            # Gaps drawn when fewer were sampled would outlast the interval.
+            gaps = self.threads["gap"]
+            drawn = np.flatnonzero((gaps > 2 * _WINDOW * (every - 1)) & (gaps != _UNDRAWN))
+            gaps[drawn] = 2 * _WINDOW * (every - 1)
         return before
 
     def drain_edges(self) -> tuple[NDArray[np.void], NDArray[np.void]]:

@@ -3,7 +3,6 @@
 // tables.sample_every on average, are timed
 // and, where they move data, classified by what kind of file they move it through.
 
-#define WINDOW 8
 #define OP_READ 1
 #define OP_WRITE 2
 #define OP_POSITIONED 4
@@ -33,20 +32,22 @@ INLINE int is_sampled(struct thread *t) {
     t->window--;
     return 1;
   }
+  if (t->gap && t->gap != UNDRAWN) {
+    t->gap--;
+    return 0;
+  }
   struct tables *tab = all_tables();
   u32 every = tab ? tab->sample_every : 1;
   u32 most = 2 * WINDOW * (every - 1);
-  if (t->gap == UNDRAWN) {
+  if (t->gap) {
     // What is left of a uniform gap at a random moment is distributed as the lesser of two draws: so the first calls of
     // many short processes are sampled as often as others.
     u32 one = draw(t, most), other = draw(t, most);
     t->gap = one < other ? one : other;
-  }
-  if (t->gap > most)
-    t->gap = most;  // drawn when fewer were sampled
-  if (t->gap) {
-    t->gap--;
-    return 0;
+    if (t->gap) {
+      t->gap--;
+      return 0;
+    }
   }
   t->gap = draw(t, most);
   t->window = WINDOW - 1;
