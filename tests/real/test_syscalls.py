@@ -127,7 +127,7 @@ def test_latency_of_a_sleep_lands_in_its_bucket() -> None:
     assert slept.sum() == 10
     # 20 ms is in [2**24, 2**25) ns; a loaded machine may wake it later, never earlier.
     assert slept[:24].sum() == 0
-    assert slept[24:26].sum() >= 8
+    assert slept[24:28].sum() == 10
 
 
 WAITS = {
@@ -170,25 +170,29 @@ def test_time_blocked_is_charged_to_what_was_waited_in(kind: str) -> None:
     with actor() as one, Watch(Target.pid(one.pid), SyscallProbe) as watch:
         one(_SETUP)
         watch.read()
+        began = time.monotonic()
         one(WAITS[kind])
         reading: SyscallReading = watch.read()
+        took = time.monotonic() - began
     blocked = reading.blocked_s
     assert blocked is not None
-    assert 0.38 < blocked[CLASS[kind]] < 0.6, blocked
-    helper = 0.4 if kind in ("file", "network", "process") else 0.0  # the child it waits for sleeps itself
+    assert 0.38 < blocked[CLASS[kind]] <= took, blocked
+    helper = kind in ("file", "network", "process")  # the child it waits for sleeps itself
     others = np.delete(blocked, [CLASS[kind], CLASS["time"], CLASS["file"]] if helper else [CLASS[kind], CLASS["file"]])
     assert others.sum() < 0.05
     if helper:
-        assert blocked[CLASS["time"]] == pytest.approx(helper, abs=0.15)
+        assert 0.38 < blocked[CLASS["time"]] <= took
 
 
 def test_a_wait_that_began_before_the_start_counts_from_the_start() -> None:
     with actor() as one:
         one("import time")
-        one.begin("time.sleep(0.9)")
+        one.begin("time.sleep(2)")
         time.sleep(0.3)
+        began = time.monotonic()
         with Watch(Target.pid(one.pid), SyscallProbe) as watch:
             one.end()
             reading: SyscallReading = watch.read()
+            took = time.monotonic() - began
     assert reading.blocked_s is not None
-    assert 0.1 < reading.blocked_s[CLASS["time"]] < 0.75
+    assert 0.1 < reading.blocked_s[CLASS["time"]] <= took
