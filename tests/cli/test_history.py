@@ -176,6 +176,7 @@ def test_export_to_standard_output(dna: Run, stored: list[str], tmp_path: Path) 
     assert {row["profile"] for row in rows} == {stored[0]}
 
 
+@pytest.mark.slow  # importing pyarrow takes seconds
 def test_the_format_is_that_of_the_file(dna: Run, stored: list[str], tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'workload-dna[tables]'")
     assert dna("export", "last", "-o", str(tmp_path / "x.parquet"))[0] == 0

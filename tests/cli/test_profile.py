@@ -22,6 +22,8 @@ from dna.store import Store
 from dna.target import Target
 from ui.options import choose_target, duration_of, interval_of
 
+pytestmark = pytest.mark.slow  # each runs the command for seconds
+
 ROOT = Path(__file__).resolve().parents[2]
 _LIMIT_S = 60.0
 

@@ -147,6 +147,7 @@ def test_numpy_has_the_shapes_it_promises() -> None:
     assert (empty.t.shape, empty.vectors.shape, empty.features.shape) == ((0,), (0, 16), (0, 0))
 
 
+@pytest.mark.slow  # importing pandas takes seconds
 def test_pandas_is_indexed_by_time() -> None:
     pd = pytest.importorskip("pandas", reason="pandas is not installed: pip install 'workload-dna[tables]'")
     frame = to_pandas(make_profile(ROWS, vector=VECTOR))

@@ -124,6 +124,7 @@ def overlap(stay: Stay, begin: int, end: int) -> int:
 
 
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 @given(schedules(), st.sets(st.integers(0, 900), max_size=12))
 def test_any_cut_of_any_schedule_adds_up(rows: list[list[list[Stay]]], cuts: set[int]) -> None:
     last = max(stay.end for row in rows for life in row for stay in life)
