@@ -125,6 +125,7 @@ def test_migrations_are_counted() -> None:
     assert reading.migrations == 41
 
 
+@pytest.mark.slow
 def test_new_threads_and_children_are_followed() -> None:
     code = """
 import threading, time

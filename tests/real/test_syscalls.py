@@ -165,6 +165,8 @@ def late_socket():
 """
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WAITS)
 def test_time_blocked_is_charged_to_what_was_waited_in(kind: str) -> None:
     with actor() as one, Watch(Target.pid(one.pid), SyscallProbe) as watch:

@@ -33,7 +33,12 @@ INLINE u32 class_now(struct thread *t, u64 task) {
   return tab->class_of[nr] & 7;
 }
 
-INLINE void count_wait(struct sched_stats *s, struct thread *t, u64 until) {
+// What a thread did until it came to run here.
+INLINE void count_arrival(struct sched_stats *s, struct thread *t, u64 until) {
+  u32 here = bpf_get_smp_processor_id() + 1;
+  if (t->cpu && t->cpu != here)
+    s->migrations++;
+  t->cpu = here;
   if (t->ready_ts && until > t->ready_ts) {
     u64 waited = until - t->ready_ts;
     s->runq_ns += waited;
@@ -54,7 +59,7 @@ INLINE void count_slice(struct sched_stats *s, struct thread *t, u64 task, u64 n
     t->oncpu_ns += slice;
     s->slices[bucket_of(slice)]++;
     if (!t->on_ts)
-      count_wait(s, t, now - slice);
+      count_arrival(s, t, now - slice);
   }
   t->ran_ns = ran;
 }
@@ -99,12 +104,9 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
     if (!t)
       t = claim_thread(next, u32_at(next_task, TASK_TGID));
     if (t) {
-      count_wait(s, t, now);
+      count_arrival(s, t, now);
       if (t->ran_ns == UNKNOWN)
         t->ran_ns = u64_at(next_task, TASK_RAN);
-      if (t->cpu && t->cpu != cpu + 1)
-        s->migrations++;
-      t->cpu = cpu + 1;
       t->on_ts = now;
       t->off_ts = t->ready_ts = 0;
     }
