@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dna.errors import ProbeUnavailableError
 from dna.probes.base import ProbeContext, Reading
 from dna.probes.bpf import layouts
 from dna.probes.syscalls import need_bpf
@@ -102,6 +104,10 @@ class GraphProbe:
         self._programs = need_bpf(context)
         self._members = context.members
         self._programs.attach("on_waking")
+        with suppress(
+            ProbeUnavailableError
+        ):  # without them a timer's wake-ups count as those of the thread it interrupts
+            self._programs.attach("on_timer_end", "on_timer_begin")
         self._wakes = self._programs.meter(layouts.WAKE)
         self._programs.drain_edges()
 

@@ -177,6 +177,28 @@ def test_wakeups_across_the_targets_border_are_outside() -> None:
     assert not any(other.pid in pair for pair in ends)
 
 
+def test_a_timer_that_interrupts_is_nobody_s_message() -> None:
+    """Two threads that have nothing to do with each other: one in system calls all the time, the other sleeping often."""
+    code = """
+import threading, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def sleep(): [time.sleep(0.0005) for _ in range(300)]
+if (pid := os.fork()) == 0:
+    os.read(go, 1)
+    sleep()
+    os._exit(0)
+"""
+    with actor() as one, Watch(Target.pid(one.pid), GraphProbe) as watch:
+        one(f"go, start = os.pipe(); f = os.open('/dev/zero', 0)\n{code}")
+        one("os.write(start, b'x')")
+        watch.read()
+        one("for _ in range(200000): os.read(f, 4096)")
+        graph: GraphReading = watch.read()
+        one("os.kill(pid, 9); os.wait()")
+    assert graph.inside <= 2
+    assert graph.pairs <= 1
+
+
 def test_a_full_map_of_edges_is_counted_as_lost() -> None:
     code = "import threading\ngo = threading.Event()\nthreads = [threading.Thread(target=go.wait) for _ in range(60)]"
     with actor() as one, Watch(Target.pid(one.pid), GraphProbe, edges=16) as watch:

@@ -83,7 +83,7 @@ SCHED = Layout(
     },
 )
 
-WAKE = Layout("wake_stats", {"lost": ("u64", ())})
+WAKE = Layout("wake_stats", {"lost": ("u64", ()), "in_timer": ("u64", ())})
 
 EDGE_KEY = Layout("edge_key", {"waker": ("u32", ()), "wakee": ("u32", ())})
 

@@ -76,6 +76,8 @@ PROGRAMS: tuple[_Program, ...] = (
     _Program("on_syscall_exit", ("sys_exit",), _FILES),
     _Program("on_switch", ("sched_switch",), ("TASK_PID", "TASK_TGID", "TASK_STATE", "TASK_RAN", *_FILES)),
     _Program("on_waking", ("sched_waking",), ("TASK_PID", "TASK_TGID", "TASK_MM", "TASK_COMM", "TASK_WAKE_CPU")),
+    _Program("on_timer_begin", ("hrtimer_expire_entry",)),
+    _Program("on_timer_end", ("hrtimer_expire_exit",)),
     _Program("on_fault", ("page_fault_user",)),
     _Program("on_sent", ("sock_send_length",), _SOCKETS),
     _Program("on_received", ("sock_recv_length",), _SOCKETS),

@@ -132,6 +132,24 @@ INLINE u32 channel_now(struct tables *tab) {
   return kind == KIND_SOCKET ? CHANNEL_SOCKET : kind == KIND_PIPE ? CHANNEL_PIPE : CHANNEL_OTHER;
 }
 
+// A timer's interrupt may come while any thread is in any call: who that is has nothing to do with whom it wakes. The end
+// clears rather than counts down, so that nothing missed has an effect for longer than until the next tick.
+int on_timer_begin(struct bpf_raw_tracepoint_args *ctx) {
+  u32 cpu = bpf_get_smp_processor_id();
+  struct wake_stats *s = wake_stats.lookup(&cpu);
+  if (s)
+    s->in_timer = 1;
+  return 0;
+}
+
+int on_timer_end(struct bpf_raw_tracepoint_args *ctx) {
+  u32 cpu = bpf_get_smp_processor_id();
+  struct wake_stats *s = wake_stats.lookup(&cpu);
+  if (s)
+    s->in_timer = 0;
+  return 0;
+}
+
 int on_waking(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 waker = id;
@@ -151,8 +169,8 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
     if (t)
       t->ready_ts = bpf_ktime_get_ns();
   }
-  if (!waker)
-    return 0;  // woken by an interrupt on an idle CPU: by nobody
+  if (!waker || s->in_timer)
+    return 0;  // woken by an interrupt on an idle CPU, or by a timer: by nobody
   struct edge_key key = {.waker = waker, .wakee = wakee};
   struct edge *e = edges.lookup(&key);
   if (!e) {
