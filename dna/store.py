@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,12 +96,7 @@ class Store:
             upgrade(empty, steps)
             return cls(empty, place)
         with translate(place, "open"):
-            connection = _connect(place, timeout_s)
-            try:
-                _prepare(connection, place, steps)
-            except BaseException:
-                connection.close()
-                raise
+            connection = _open_prepared(place, timeout_s, steps)
         return cls(connection, place)
 
     def close(self) -> None:
@@ -306,6 +302,23 @@ def _missing(place: Path) -> bool:
         except FileNotFoundError:
             return True
     return False
+
+
+def _open_prepared(place: Path, timeout_s: float, steps: Sequence[Step]) -> sqlite3.Connection:
+    """Open and prepare; SQLite does not wait where several processes make one history at once, so we do."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        connection = _connect(place, timeout_s)
+        try:
+            _prepare(connection, place, steps)
+        except BaseException as error:
+            connection.close()
+            busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return connection
 
 
 def _connect(place: Path, timeout_s: float) -> sqlite3.Connection:
