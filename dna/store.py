@@ -313,7 +313,7 @@ def _open_prepared(place: Path, timeout_s: float, steps: Sequence[Step]) -> sqli
             _prepare(connection, place, steps)
         except BaseException as error:
             connection.close()
-            busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            busy = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
             if not busy or time.monotonic() >= deadline:
                 raise
             time.sleep(0.02)
