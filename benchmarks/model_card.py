@@ -1,7 +1,8 @@
-"""Make the shipped model and its card from the data set: ``python -m benchmarks.model_card examples/training.npz``.
+"""Make the shipped model and its card: ``python -m benchmarks.model_card examples/training.npz examples/test.npz``.
 
 Trains ``dna/models/model.safetensors`` and ``library.json`` as ``dna train`` does, evaluates by cross-validation as
-``dna evaluate`` does, adds the random forest of ``benchmarks.forest``, and writes ``dna/models/MODEL_CARD.md``.
+``dna evaluate`` does, adds the random forest of ``benchmarks.forest``, tries the model on the second data set, which it never
+saw, and writes ``dna/models/MODEL_CARD.md``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from benchmarks.workloads import CATALOGUE
 from dna import dataset, model_folder
 from dna.dataset import Dataset
 from dna.encoder import SHIPPED, Encoder
-from dna.evaluate import Report, Score, evaluate
+from dna.evaluate import Report, Score, Standardised, evaluate, neighbours
+from dna.features import FEATURE_NAMES
+from dna.masks import is_environment
 from dna.train import Settings, train
 
 _MASKS = {"no-bpf": "nothing that needs BPF (no root)", "no-instructions": "no sampled instructions", "no-syscalls": "no system calls", "no-memory": "no memory probe"}  # fmt: skip
@@ -69,8 +72,28 @@ def workload_list(data: Dataset) -> str:
     return "\n".join(["| label | what it does | runs |", "| --- | --- | --- |", *lines])
 
 
+def unseen(training: Dataset, test: Dataset, encoder: Encoder) -> str:
+    """Return in words how the finished model does on recordings of another time."""
+    library = encoder.encode_many(*training.encoded()).vectors
+    encoded = encoder.encode_many(*test.encoded())
+    programs = float((neighbours(encoded.vectors, library, training.programs) == test.programs).mean())
+    loads = float((neighbours(encoded.vectors, library, training.workloads) == test.workloads).mean())
+    alarms = float((encoder.novelty(encoded) > 1).mean())
+    plain = Standardised.fit(*training.encoded(), used=~is_environment(FEATURE_NAMES))
+    found = neighbours(plain(*test.encoded()), plain(*training.encoded()), training.programs)
+    return (
+        f"programs {_percent(programs)} (raw features {_percent(float((found == test.programs).mean()))}), program and "
+        f"load {_percent(loads)}, novelty above 1 in {_percent(alarms)} of {len(test)} intervals"
+    )
+
+
 def card(
-    data: Dataset, encoder: Encoder, report: Report, trees: Mapping[str, float], about: Mapping[str, object]
+    data: Dataset,
+    encoder: Encoder,
+    report: Report,
+    trees: Mapping[str, float],
+    about: Mapping[str, object],
+    test: Dataset,
 ) -> str:
     """Return the text of the card."""
     own, baseline = report.scores[0], report.scores[1]
@@ -94,6 +117,7 @@ def card(
         accuracy=accuracy_table(report, trees),
         masks=mask_table(report, trees),
         verdict=verdict(own, baseline, trees),
+        unseen=unseen(data, test, encoder),
         workloads=workload_list(data),
     )
 
@@ -103,7 +127,7 @@ def verdict(own: Score, baseline: Score, trees: Mapping[str, float]) -> str:
     sentences = []
     rivals = {"k-NN on raw features": baseline.program_accuracy, "the random forest": trees["program"]}
     if ahead := [name for name, accuracy in rivals.items() if accuracy > own.program_accuracy]:
-        sentences.append(f"With everything measured, {' and '.join(ahead)} tell programs apart better than DNA does.")
+        sentences.append(f"With everything measured, programs are told apart better by {' and '.join(ahead)}.")
     if (baseline.novelty_auc or 0) > (own.novelty_auc or 0):
         sentences.append("The distance to the nearest interval in raw features is the better sign of novelty.")
     for pattern, words in _MASKS.items():
@@ -121,15 +145,15 @@ def _machine(machine: object) -> str:
 
 def main() -> int:
     """Train, evaluate, write."""
-    path = Path(sys.argv[1])
-    data = dataset.load([path])
+    path, other = map(Path, sys.argv[1:])
+    data, test = dataset.load([path]), dataset.load([other])
     with np.load(path) as archive:
         about = json.loads(str(archive["about"]))
     encoder = train(data)
     model_folder.write(SHIPPED, encoder, data)
     report = evaluate(data, lambda part: train(part, Settings()), step=lambda: print(".", end="", flush=True))
     trees = forest.accuracies(data)
-    (SHIPPED / "MODEL_CARD.md").write_text(card(data, encoder, report, trees, about))
+    (SHIPPED / "MODEL_CARD.md").write_text(card(data, encoder, report, trees, about, test))
     print(f"\nmodel {encoder.model_id} in {SHIPPED}")
     return 0
 

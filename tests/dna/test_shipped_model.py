@@ -10,7 +10,7 @@ import pytest
 from dna import dataset, model_folder
 from dna.dataset import Dataset
 from dna.encoder import SHIPPED, Encoder
-from dna.evaluate import evaluate_model
+from dna.evaluate import evaluate_model, neighbours
 from dna.features import FEATURE_NAMES
 from dna.library import Library
 from dna.masks import is_environment
@@ -56,6 +56,14 @@ def test_it_tells_its_own_workloads_apart(model: Encoder, data: Dataset) -> None
     assert own.masked_accuracy["no-bpf"] > 0.7
     assert own.masked_shift["no-bpf"] < 0.4
     assert own.masked_shift["no-pmu"] == 0.0
+
+
+def test_it_knows_recordings_of_another_time(model: Encoder, data: Dataset) -> None:
+    test = dataset.load([ROOT / "examples" / "test.npz"])
+    encoded = model.encode_many(*test.encoded())
+    found = neighbours(encoded.vectors, model.encode_many(*data.encoded()).vectors, data.programs)
+    assert (found == test.programs).mean() > 0.9
+    assert (model.novelty(encoded) > 1).mean() < 0.2
 
 
 def test_most_of_what_it_was_made_from_is_not_new(model: Encoder, data: Dataset) -> None:
