@@ -24,6 +24,7 @@ def first_vector(pid: int, cache: str) -> float:
         "profile", "--pid", str(pid), "--interval", str(_INTERVAL_S), "--duration", "1", "--no-live", "--no-store"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "PYTHONUNBUFFERED": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its modules compiled
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True) as run:
         assert run.stdout is not None

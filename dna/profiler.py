@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -21,7 +22,7 @@ from dna.launch import Launched
 from dna.members import resolve
 from dna.overhead import Overhead
 from dna.probes.base import Probe, ProbeContext, Reading
-from dna.probes.bpf.programs import Programs
+from dna.probes.bpf.programs import Compiled, Programs, compile_programs
 from dna.sample import Sample
 from dna.store import new_id
 from dna.syscalls import table
@@ -141,15 +142,22 @@ class Profiler:
         self._exit.callback(os.close, self._wake_read)
         self._exit.callback(os.close, self._wake_write)
         os.set_blocking(self._wake_write, False)
-        self._topology = self._topology or topologies.live(host, devices=False)
         if self.target.kind == "command":
             self._launched = Launched(self.target.argv)
             self._exit.callback(self._launched.close)
         self._members = resolve(host, self.target, started=self._launched.pid if self._launched else None)
-        self._encode = self._encode or shipped_encoder()
-        self._overhead = Overhead(host)
-        self._exit.callback(self._overhead.close)
-        reason = self._load_programs()
+        # The first start compiles in a process of its own for about a second; what else takes time is done meanwhile.
+        # The thread begins after the command was forked: a fork copies only the thread that calls it.
+        with ThreadPoolExecutor(1) as pool:
+            compiling = (
+                pool.submit(compile_programs, host, whole_host=self.target.kind == "host") if self._use_bpf else None
+            )
+            self._topology = self._topology or topologies.live(host, devices=False)
+            self._encode = self._encode or shipped_encoder()
+            self._choices = self._choices if self._choices is not None else standard_probes()
+            self._overhead = Overhead(host)
+            self._exit.callback(self._overhead.close)
+            reason = self._load_programs(compiling)
         self._follower = Follower(host, self.target, self._members, self._programs)
         self._follow()
         self._start_probes(reason)
@@ -165,14 +173,13 @@ class Profiler:
     def _cgroup(self) -> str | None:
         return self._members.cgroup_dir("") or self._members.cgroup_dir("cpu")
 
-    def _load_programs(self) -> str:
+    def _load_programs(self, compiling: Future[Compiled] | None) -> str:
         """Bring the BPF programs in; return why not, "" when they are."""
-        if not self._use_bpf:
+        if compiling is None:
             return "BPF was not asked for"
         assert self._topology is not None
         try:
-            whole = self.target.kind == "host"
-            self._programs = Programs.build(self._host, self._topology, table(), whole_host=whole)
+            self._programs = Programs.load(self._host, compiling.result(), self._topology, table())
         except HalError as error:
             self._note("bpf", error)
             return str(error)
@@ -203,7 +210,7 @@ class Profiler:
             bpf_reason=bpf_reason,
             interval_s=self.interval,
         )
-        for candidates in self._choices if self._choices is not None else standard_probes():
+        for candidates in self._choices or ():
             self._start_first(context, [make() for make in candidates])
         self._follower.kick(self._topology)
 

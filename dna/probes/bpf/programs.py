@@ -20,7 +20,7 @@ from hal.bpf.btf import VMLINUX, offsets
 from hal.bpf.compiler import Compiler, cache_dir
 from hal.bpf.layout import Layout
 from hal.bpf.loader import MAP_ARRAY, BpfMap, BpfProgram, LoadedObject, enable_statistics
-from hal.bpf.object import MapSpec
+from hal.bpf.object import BpfObject, MapSpec
 from hal.errors import BpfError, HalError
 from hal.host import Host
 from hal.topology import Topology
@@ -161,6 +161,28 @@ class Meter:
         return {name: np.reshape(view[name].astype(np.int64), (*leading, *shape)) for name, (_, shape) in fields}
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """All programs for one machine, not yet loaded."""
+
+    object: BpfObject
+    offsets: Mapping[str, int]
+
+
+def compile_programs(host: Host, *, whole_host: bool = False, cache: bool = True, edges: int = EDGES) -> Compiled:
+    """Compile, or take from the cache, what this machine needs; BpfError says why it cannot be done."""
+    _refuse_foreign_pids(host)
+    _try_a_map(host)
+    directory = None
+    if cache:
+        with suppress(OSError):
+            directory = cache_dir()
+    compiler = Compiler(host, cache=directory)
+    found = compiler.remember(f"offsets {_OFFSETS}", lambda: offsets(_btf(host), _OFFSETS))
+    text = source(cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges)
+    return Compiled(compiler.compile(text, [program.name for program in PROGRAMS]), found)
+
+
 class Programs:
     """Loaded programs and their maps. Probes share attachments: ``attach`` of one that is attached does nothing."""
 
@@ -184,20 +206,16 @@ class Programs:
         cache: bool = True,
         edges: int = EDGES,
     ) -> Programs:
-        """Compile (or take from the cache), make the maps and fill the tables; BpfError says why it cannot be done."""
-        _refuse_foreign_pids(host)
-        _try_a_map(host)
-        directory = None
-        if cache:
-            with suppress(OSError):
-                directory = cache_dir()
-        compiler = Compiler(host, cache=directory)
-        found = compiler.remember(f"offsets {_OFFSETS}", lambda: offsets(_btf(host), _OFFSETS))
-        text = source(cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges)
-        compiled = compiler.compile(text, [program.name for program in PROGRAMS])
-        loaded = LoadedObject(host, compiled)
+        """Compile and load; see ``compile_programs`` and ``load``."""
+        compiled = compile_programs(host, whole_host=whole_host, cache=cache, edges=edges)
+        return cls.load(host, compiled, topology, table)
+
+    @classmethod
+    def load(cls, host: Host, compiled: Compiled, topology: Topology, table: SyscallTable) -> Programs:
+        """Make the maps and fill the tables; programs follow as probes ask. BpfError says why it cannot be done."""
+        loaded = LoadedObject(host, compiled.object)
         try:
-            programs = cls(host, loaded, found)
+            programs = cls(host, loaded, compiled.offsets)
             programs._fill_tables(topology, table)
         except BaseException:
             loaded.close()

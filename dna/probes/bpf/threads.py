@@ -52,7 +52,7 @@ class Correction:
 def snapshot(programs: Programs, host: Host) -> Snapshot:
     """Copy the table. Entries may change meanwhile; what that can misplace is less than the copy's own time."""
     table = programs.threads
-    used = np.flatnonzero(table["tid"])
+    used = np.flatnonzero(table["tid"].copy())
     rows = table[used]
     on, off, ready = (rows[name].astype(np.int64) for name in ("on_ts", "off_ts", "ready_ts"))
     on = _last_on_each_cpu(on, rows["cpu"].astype(np.int64))
@@ -134,5 +134,5 @@ def correction(before: Snapshot, after: Snapshot, *, cpus: int) -> Correction:
 def threads_of(programs: Programs) -> dict[int, int]:
     """Return process id by thread id of all threads in the table."""
     table = programs.threads
-    rows = table[np.flatnonzero(table["tid"])]
+    rows = table[np.flatnonzero(table["tid"].copy())]
     return dict(zip(rows["tid"].tolist(), rows["tgid"].tolist(), strict=True))
