@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
@@ -264,20 +265,22 @@ class Profiler:
 
     def _wait(self, until_ns: int) -> None:
         """Sleep until a moment, the end of the target's first process, or ``stop``."""
-        watch = [self._wake_read]
+        # Not select(2): counters of many threads take descriptors past its limit of 1024.
+        watch = select.poll()
+        watch.register(self._wake_read, select.POLLIN)
         with ExitStack() as stack:
             if (descriptor := self._pidfd()) is not None:
                 stack.callback(os.close, descriptor)
-                watch.append(descriptor)
+                watch.register(descriptor, select.POLLIN)
             while (left := (until_ns - self._host.monotonic_ns()) * 1e-9) > 0:
                 left = min(left, self._overhead.due_s())
-                ready, _, _ = select.select(watch, [], [], left)
+                ready = [number for number, _ in watch.poll(math.ceil(left * 1000))]
                 self._overhead.tick()
                 if self._wake_read in ready:
                     self.ended = "stopped"
                     return
-                if ready:
-                    watch = [self._wake_read]  # the first process ended; its children may go on
+                if ready and descriptor is not None:
+                    watch.unregister(descriptor)  # the first process ended; its children may go on
                     self._follower.update()
                     if not self._alive():
                         return

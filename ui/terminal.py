@@ -64,8 +64,11 @@ class Keys:
 
     def wait(self, timeout_s: float) -> str:
         """Return the keys pressed, as soon as there are any, or an empty text after ``timeout_s`` or ``wake``."""
-        watched = [self._waking] if self._descriptor is None else [self._waking, self._descriptor]
-        ready, _, _ = select.select(watched, [], [], max(timeout_s, 0.0))
+        watched = select.poll()  # not select(2), whose descriptors end at 1024
+        for descriptor in (self._waking, self._descriptor):
+            if descriptor is not None:
+                watched.register(descriptor, select.POLLIN)
+        ready = [number for number, _ in watched.poll(max(timeout_s, 0.0) * 1000)]
         if self._waking in ready:
             os.read(self._waking, 4096)
         if self._descriptor is None or self._descriptor not in ready:

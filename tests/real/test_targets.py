@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -294,3 +295,16 @@ def test_nothing_of_bpf_is_left_behind() -> None:
         assert _leftovers() == before
         assert list(before[1:]) == of_bpf
         assert all(profile.profile().intervals for profile in kept)
+
+
+def test_descriptors_past_those_of_select_are_waited_on() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        with Profiler(Target.pid(os.getpid()), interval=0.2, duration=0.4, probes=((SchedProbe,),)) as profiler:
+            assert len(list(profiler)) == 2
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
