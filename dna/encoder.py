@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from dna.errors import ModelError
-from dna.features import BY_NAME, FEATURE_NAMES
+from dna.features import BY_NAME, END, FEATURE_NAMES, LOGARITHMIC, LOW, OFFSET
 from dna.features import encode as encode_features
 from dna.vector import DIMENSIONS, Dna, Features
 
@@ -100,12 +100,26 @@ class Encoder:
         """Keep of the network what reaches a vector: weights of what is not learned are zero."""
         own = self._tensors
         table = np.array([FEATURE_NAMES.index(name) for name in self.feature_names])
-        self._columns = table[learned]
-        self._centre, self._steepness = self._mean[learned], 1.0 / self._std[learned]
-        first = own["encoder.0.weight"][:, np.concatenate((learned, learned))]
-        weights = (first, own["encoder.1.weight"], own["decoder.0.weight"], own["decoder.1.weight"][learned])
-        biases = (own["encoder.0.bias"], own["encoder.1.bias"], own["decoder.0.bias"], own["decoder.1.bias"][learned])
+        kept = np.flatnonzero(learned)
+        kept = kept[np.argsort(~LOGARITHMIC[table[kept]], kind="stable")]  # logarithmic ones first: one slice
+        self._columns = table[kept]
+        self._centre, self._steepness = self._mean[kept], 1.0 / self._std[kept]
+        first = own["encoder.0.weight"][:, np.concatenate((kept, kept + len(learned)))]
+        weights = (first, own["encoder.1.weight"], own["decoder.0.weight"], own["decoder.1.weight"][kept])
+        biases = (own["encoder.0.bias"], own["encoder.1.bias"], own["decoder.0.bias"], own["decoder.1.bias"][kept])
         self._layers = [(np.ascontiguousarray(w.T), b) for w, b in zip(weights, biases, strict=True)]
+        self._prepare_one(kept)
+
+    def _prepare_one(self, kept: NDArray[np.int64]) -> None:
+        """Fold scaling and normalisation into one slope and shift a feature, for one interval at a time."""
+        self._names = [self.feature_names[index] for index in kept]
+        self._logarithms = int(LOGARITHMIC[self._columns].sum())
+        self._low = LOW[self._columns[: self._logarithms]]
+        span = END[self._columns] - OFFSET[self._columns]
+        self._slope = self._steepness / span
+        self._shift = -OFFSET[self._columns] * self._slope - self._centre * self._steepness
+        self._floor = np.maximum(-CLIP, -self._centre * self._steepness)
+        self._ceiling = np.minimum(CLIP, (1.0 - self._centre) * self._steepness)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Encoder:
@@ -144,7 +158,7 @@ class Encoder:
 
     def encode(self, features: Features) -> Dna:
         """Return the DNA of one interval's features."""
-        encoded = self.encode_many(*encode_features(features))
+        encoded = self._encoded(self._inputs_of(features))
         novelty = self._novelty_at(float(encoded.known_share), float(encoded.error), float(encoded.distance))
         return Dna(encoded.vectors.astype(np.float64), novelty, self.model_id)
 
@@ -156,7 +170,9 @@ class Encoder:
 
     def encode_many(self, values: Array, known: Mask) -> Encoded:
         """Encode intervals given as ``dna.features.encode`` does, both of shape (..., len(FEATURES))."""
-        inputs = self._inputs(values, known)
+        return self._encoded(self._inputs(values, known))
+
+    def _encoded(self, inputs: Array) -> Encoded:
         z, mask = inputs[..., : len(self._centre)], inputs[..., len(self._centre) :]
         vectors = self._vectors(inputs)
         count = mask.sum(axis=-1)
@@ -199,6 +215,18 @@ class Encoder:
         np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=z)
         z *= mask
         return np.concatenate((z, mask), axis=-1)
+
+    def _inputs_of(self, features: Features) -> Array:
+        """Return ``_inputs`` of one interval from its features; the same, by fewer steps."""
+        raw = np.array([features.get(name) for name in self._names], dtype=np.float64)  # None becomes NaN
+        known = raw == raw
+        head = raw[: self._logarithms]
+        np.log(np.maximum(head, self._low, out=head), out=head)
+        z = np.minimum(np.maximum(raw * self._slope + self._shift, self._floor), self._ceiling)
+        inputs = np.empty(2 * len(raw), dtype=np.float32)
+        inputs[: len(raw)] = np.where(known, z, 0.0)
+        inputs[len(raw) :] = known
+        return inputs
 
     def _distance(self, vectors: Array) -> Array:
         """Return the Euclidean distance to the nearest reference vector."""

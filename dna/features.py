@@ -300,11 +300,13 @@ def demand_of(sample: Sample) -> Demand:
     return {row.name: _finite(row.compute(sample)) for row in DEMAND}
 
 
-_LOG = np.array([feature.scale.log for feature in FEATURES])
-_LOW = np.array([feature.scale.low for feature in FEATURES])
+LOGARITHMIC = np.array([feature.scale.log for feature in FEATURES])
+"""Which scales are logarithmic, that is, linear in the logarithm of the value; all of shape (len(FEATURES),)."""
+LOW = np.array([feature.scale.low for feature in FEATURES])
+"""The least value of each scale."""
 _LIMITS = np.array([(feature.scale.low, feature.scale.high) for feature in FEATURES]).T
-# A logarithmic scale is a linear one of the logarithm.
-_OFFSET, _END = np.where(_LOG, np.log(np.where(_LOG, _LIMITS, 1.0)), _LIMITS)
+OFFSET, END = np.where(LOGARITHMIC, np.log(np.where(LOGARITHMIC, _LIMITS, 1.0)), _LIMITS)
+"""Where each scale is 0 and where it is 1, in the logarithm of the value where it is logarithmic."""
 
 
 def encode(features: Features) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -314,7 +316,7 @@ def encode(features: Features) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """
     raw = np.array(list(map(features.get, FEATURE_NAMES)), dtype=np.float64)  # None becomes NaN
     known = raw == raw
-    np.log(np.maximum(raw, _LOW), out=raw, where=_LOG)
-    values = np.minimum(np.maximum((raw - _OFFSET) / (_END - _OFFSET), 0.0), 1.0)
+    np.log(np.maximum(raw, LOW), out=raw, where=LOGARITHMIC)
+    values = np.minimum(np.maximum((raw - OFFSET) / (END - OFFSET), 0.0), 1.0)
     values[~known] = 0.0
     return values, known
