@@ -258,7 +258,9 @@ def test_many_processes_in_a_pipe_line_have_as_many_edges() -> None:
             graph: GraphReading = watch.read()
     finally:
         shell.kill()
-    through_pipes = {pair for pair, channel in pairs(graph, least=5).items() if channel == "pipe"}
+    # A stage first woken before its exec keeps the name it then had, the shell's.
+    found = {pair for pair, channel in pairs(graph, least=5).items() if channel == "pipe"}
+    through_pipes = {pair for pair in found if "sh" not in pair}
     line = ["yes", "head", "cat", "wc"]
     neighbours = {frozenset(pair) for pair in pairwise(line)}
     assert through_pipes
