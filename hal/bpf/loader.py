@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from hal.bpf.object import BpfObject, MapSpec, ProgramSpec, relocate
+from hal.bpf.object import BpfObject, MapSpec, ProgramSpec
 from hal.errors import BpfError, HostError, NotFoundError, NotPermittedError, UnsupportedError
 from hal.host import Host
 
@@ -25,6 +25,7 @@ MAP_HASH, MAP_ARRAY, MAP_LRU_HASH = 1, 2, 9
 F_MMAPABLE = 1 << 10
 
 _PROGRAM_TYPES = {"raw_tracepoint": PROG_RAW_TRACEPOINT, "perf_event": PROG_PERF_EVENT, "tracepoint": PROG_TRACEPOINT}
+_LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
 _LOG_SIZE = 1 << 20
 _PAGE = mmap.PAGESIZE
 
@@ -159,7 +160,7 @@ class BpfProgram:
         self.name = spec.name
         self._host = host
         self._links = ExitStack()
-        code = relocate(spec.instructions, [one.fd for one in maps])
+        code = _with_descriptors(spec.instructions, maps)
         self.fd = self._load(code, _PROGRAM_TYPES[kind])
 
     def _load(self, code: bytes, kind: int) -> int:
@@ -259,3 +260,12 @@ class LoadedObject:
 def enable_statistics(host: Host) -> int:
     """Switch on the kernel's accounting of BPF run time until the returned descriptor is closed."""
     return bpf(host, ENABLE_STATS, struct.pack("<I", 0))
+
+
+def _with_descriptors(code: bytes, maps: list[BpfMap]) -> bytes:
+    patched = bytearray(code)
+    for at in range(0, len(patched), 8):
+        if patched[at] == _LD_IMM64 and patched[at + 1] >> 4 == _PSEUDO_MAP_FD:
+            (index,) = struct.unpack_from("<i", patched, at + 4)
+            struct.pack_into("<i", patched, at + 4, maps[index].fd)
+    return bytes(patched)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from hal.errors import BpfError
 
 FORMAT = 1
-_LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +76,3 @@ def _map(spec: dict[str, object]) -> MapSpec:
     if not all(type(spec[name]) is kind for name, kind in wanted.items()):
         raise TypeError(f"the map {spec['name']!r} is described in other types")
     return MapSpec(**spec)  # type: ignore[arg-type]
-
-
-def relocate(instructions: bytes, places: Sequence[int]) -> bytes:
-    """Return the instructions with every map's immediate ``i`` replaced by ``places[i]``."""
-    patched = bytearray(instructions)
-    for at in range(0, len(patched), 8):
-        if patched[at] == _LD_IMM64 and patched[at + 1] >> 4 == _PSEUDO_MAP_FD:
-            (index,) = struct.unpack_from("<i", patched, at + 4)
-            struct.pack_into("<i", patched, at + 4, places[index])
-    return bytes(patched)
-
-
-def merge(objects: Sequence[BpfObject]) -> BpfObject:
-    """Return one object of several; maps of one name are one map, and must be alike. Raises BpfError where they are not."""
-    maps: dict[str, MapSpec] = {}
-    for spec in (spec for one in objects for spec in one.maps):
-        if maps.setdefault(spec.name, spec) != spec:
-            raise BpfError(f"the BPF map {spec.name} is described in two ways")
-    place = {name: index for index, name in enumerate(maps)}
-    programs = tuple(
-        ProgramSpec(program.name, relocate(program.instructions, [place[spec.name] for spec in one.maps]))
-        for one in objects
-        for program in one.programs
-    )
-    return BpfObject(tuple(maps.values()), programs)

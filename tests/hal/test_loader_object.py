@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from dna.probes.bpf import layouts
 from hal.bpf.layout import Layout
 from hal.bpf.loader import F_MMAPABLE, MAP_ARRAY, MAP_HASH, BpfMap, LoadedObject
-from hal.bpf.object import BpfObject, MapSpec, ProgramSpec, merge, relocate
+from hal.bpf.object import BpfObject, MapSpec, ProgramSpec
 from hal.errors import BpfError, translate
 from hal.fake import FakeHost
 from hal.host import LinuxHost
@@ -155,44 +154,6 @@ def instructions(*words: tuple[int, int, int, int]) -> bytes:
 
 
 RETURN_ZERO = instructions((0xB7, 0, 0, 0), (0x95, 0, 0, 0))
-
-
-def _map(name: str, entries: int = 1) -> MapSpec:
-    return MapSpec(name, MAP_ARRAY, 4, 8, entries, 0)
-
-
-def _uses(index: int) -> bytes:
-    """r1 = map[index]; r0 = index (a plain number that looks alike); exit."""
-    return struct.pack("<BBhiBBhi", 0x18, 0x11, 0, index, 0, 0, 0, 0) + struct.pack(
-        "<BBhiBBhi", 0xB7, 0, 0, index, 0x95, 0, 0, 0
-    )
-
-
-def test_objects_that_share_maps_become_one() -> None:
-    one = BpfObject((_map("shared"), _map("own")), (ProgramSpec("p", _uses(1)),))
-    other = BpfObject((_map("other"), _map("shared")), (ProgramSpec("q", _uses(1)), ProgramSpec("r", _uses(0))))
-    both = merge([one, other])
-    assert [spec.name for spec in both.maps] == ["shared", "own", "other"]
-    expected = {"p": 1, "q": 0, "r": 2}
-    for program in both.programs:
-        (index,) = struct.unpack_from("<i", program.instructions, 4)
-        assert index == expected[program.name]
-    assert struct.unpack_from("<i", both.programs[1].instructions, 20) == (1,)  # numbers stay what they are
-
-
-def test_maps_of_one_name_must_be_alike() -> None:
-    with pytest.raises(BpfError, match="two ways"):
-        merge([BpfObject((_map("a"),), ()), BpfObject((_map("a", 2),), ())])
-
-
-@given(st.binary(max_size=64).map(lambda raw: raw[: len(raw) // 8 * 8]))
-def test_relocating_to_the_same_places_changes_nothing(code: bytes) -> None:
-    class Same:
-        def __getitem__(self, index: int) -> int:
-            return index
-
-    places: Any = Same()
-    assert relocate(code, places) == code
 
 
 @needs_bpf

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from hal.bpf.btf import VMLINUX, offsets
 from hal.bpf.compiler import Compiler, cache_dir
 from hal.bpf.layout import Layout
 from hal.bpf.loader import MAP_ARRAY, BpfMap, BpfProgram, LoadedObject, enable_statistics
-from hal.bpf.object import BpfObject, MapSpec, merge
+from hal.bpf.object import BpfObject, MapSpec
 from hal.errors import BpfError, HalError
 from hal.host import Host
 from hal.topology import Topology
 
-# Each unit begins with common.c; maps of one name are one map. Two units, so that two CPUs compile at once.
-_UNITS = (("follow.c", "syscalls.c", "faults.c"), ("sched.c", "net.c", "block.c"))
+_SOURCES = ("common.c", "follow.c", "syscalls.c", "sched.c", "faults.c", "net.c", "block.c")
 _HERE = Path(__file__).parent
 
 # Kernel structures: the name in the sources to (structure, member), the newest form first.
@@ -110,10 +108,8 @@ def pid_limit(host: Host) -> int:
     return 1 << (int(host.read_text("/proc/sys/kernel/pid_max")) - 1).bit_length()
 
 
-def source(
-    unit: Sequence[str], *, cpus: int, pids: int, whole_host: bool, found: Mapping[str, int], edges: int = EDGES
-) -> str:
-    """Return the C source of one unit of programs for one machine. Offsets it lacks are 0; programs that need them stay off."""
+def source(*, cpus: int, pids: int, whole_host: bool, found: Mapping[str, int], edges: int = EDGES) -> str:
+    """Return the C source of all programs for one machine. Offsets it lacks are 0; programs that need them stay off."""
     arg0, arg3, number = _REGISTERS.get(platform.machine(), (0, 0, 0))
     constants = {
         "CPUS": cpus,
@@ -132,7 +128,7 @@ def source(
     head = [f"#define {name} {value}" for name, value in constants.items()]
     head += ["#define WHOLE_HOST"] if whole_host else []
     head += [f"struct members {{ u8 of[{pids}]; }};", *(layout.c for layout in layouts.ALL)]
-    return "\n".join([*head, *((_HERE / name).read_text() for name in ("common.c", *unit))])
+    return "\n".join([*head, *((_HERE / name).read_text() for name in _SOURCES)])
 
 
 class Meter:
@@ -183,14 +179,8 @@ def compile_programs(host: Host, *, whole_host: bool = False, cache: bool = True
             directory = cache_dir()
     compiler = Compiler(host, cache=directory)
     found = compiler.remember(f"offsets {_OFFSETS}", lambda: offsets(_btf(host), _OFFSETS))
-    cpus, pids = possible_cpus(host), pid_limit(host)
-
-    def compile_unit(unit: Sequence[str]) -> BpfObject:
-        text = source(unit, cpus=cpus, pids=pids, whole_host=whole_host, found=found, edges=edges)
-        return compiler.compile(text, [program.name for program in PROGRAMS if f"int {program.name}(" in text])
-
-    with ThreadPoolExecutor(len(_UNITS)) as pool:
-        return Compiled(merge(list(pool.map(compile_unit, _UNITS))), found)
+    text = source(cpus=possible_cpus(host), pids=pid_limit(host), whole_host=whole_host, found=found, edges=edges)
+    return Compiled(compiler.compile(text, [program.name for program in PROGRAMS]), found)
 
 
 class Programs:
