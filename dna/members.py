@@ -10,48 +10,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
-from dna import cgroups
+from dna.cgroups import of_container, of_unit
 from dna.errors import PermissionNeededError, TargetGoneError
 from dna.target import Target
+from hal import cgroups
 from hal.errors import HalError
 from hal.host import Host
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """What /proc/PID/stat says that does not change, and the parent."""
-
-    pid: int
-    comm: str
-    parent: int
-    start: int
-    """Start time in clock ticks after boot."""
-    leader_ended: bool = False
-    """Whether the first thread ended before the others."""
-
-
-def read_process(host: Host, pid: int) -> Process | None:
-    """Return a process, None when it is gone or a zombie."""
-    try:
-        text = host.read_text(f"/proc/{pid}/stat")
-    except HalError:
-        return None
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    if len(fields) < 20 or fields[0] == "X":
-        return None
-    ended = fields[0] == "Z"  # the state is the first thread's, others may go on
-    if ended and int(fields[17]) <= 1:
-        return None
-    return Process(pid, name, int(fields[1]), int(fields[19]), ended)
-
-
-def all_pids(host: Host) -> list[int]:
-    """Return the ids of all processes that can be seen."""
-    return [int(name) for name in host.list_dir("/proc") if name.isdigit()]
+from hal.processes import Process, all_pids, read_process
 
 
 class _Finder(Protocol):
@@ -213,8 +180,8 @@ def resolve(host: Host, target: Target, *, started: int | None = None) -> Member
         "comm": lambda: by_comm(host, target.value),
         "host": lambda: whole_host(host),
         "cgroup": lambda: in_cgroup(host, target.value),
-        "unit": lambda: in_cgroup(host, cgroups.of_unit(host, target.value)),
-        "container": lambda: in_cgroup(host, cgroups.of_container(host, target.value)),
+        "unit": lambda: in_cgroup(host, of_unit(host, target.value)),
+        "container": lambda: in_cgroup(host, of_container(host, target.value)),
         "command": lambda: tree(host, started or 0),
     }
     members = makers[target.kind]()

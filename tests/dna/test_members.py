@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dna import cgroups
 from dna.errors import PermissionNeededError, TargetError, TargetGoneError
-from dna.members import Members, read_process, resolve, tree
+from dna.members import Members, resolve, tree
 from dna.target import Target
+from hal import cgroups
 from hal.fake import FakeHost
 from hal.host import CommandResult
+from hal.processes import read_process
 
 
 def stat(pid: int, comm: str, parent: int, start: int, *, state: str = "S", threads: int = 1) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dna.members import read_process
 from dna.probes.faults import FaultPattern, FaultProbe
 from dna.probes.graph import GraphProbe
 from dna.sample import CHANNELS, GraphReading
 from dna.target import Target
+from hal.processes import read_process
 from tests.real.watching import HOST, Watch, actor, bpf_marks, wait_for
 
 pytestmark = bpf_marks()

@@ -21,12 +21,13 @@ import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dna.members import Members, read_process
+from dna.members import Members
 from dna.probes.counting.plan import GroupPlan, Plan
 from hal.errors import HostError
 from hal.host import Host
 from hal.limits import descriptor_room
 from hal.perf import Counts, Group, zero
+from hal.processes import read_process
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
