@@ -25,7 +25,8 @@ from dna.features import BY_NAME
 from dna.vector import DIMENSIONS, Dna, Features, Match
 
 SCHEMA = 1
-SHIPPED = Path(__file__).parent / "models" / "library.json"
+LIBRARY_FILE = "library.json"
+SHIPPED = Path(__file__).parent / "models" / LIBRARY_FILE
 
 _ROBUST_FROM = 4
 """From this many runs on, a label is as far as its second nearest run: one mislabelled run then names nothing."""

@@ -11,10 +11,8 @@ from dna.dataset import Dataset
 from dna.encoder import Encoder
 from dna.errors import ModelError
 from dna.features import FEATURE_NAMES
-from dna.library import Entry, Library
+from dna.library import LIBRARY_FILE, Entry, Library
 from dna.vector import Features
-
-LIBRARY_FILE = "library.json"
 
 
 def library_of(encoder: Encoder, data: Dataset) -> Library:

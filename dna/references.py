@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dna.encoder import default_folder
-from dna.errors import ModelError
+from dna.errors import DnaError, ModelError
 from dna.export import read_json
-from dna.library import Library
+from dna.library import LIBRARY_FILE, Library
 from dna.store import Store
 from dna.vector import Profile
 
@@ -42,10 +42,29 @@ def known_workloads(model: str, store: str | Path | None = None) -> Library:
     Raises:
         ModelError, StoreError: see ``Library.load`` and ``Store.open``.
     """
-    path = default_folder() / "library.json"
-    library = Library.load([path] if path.exists() else [], model=model)
+    path = default_folder() / LIBRARY_FILE
+    return _with_named_profiles(Library.load([path] if path.exists() else [], model=model), store)
+
+
+def workloads_in_use(store: str | Path | None = None) -> Library | None:
+    """Return the labelled workloads of the model in use, as far as they can be read; never raises.
+
+    None where no library is beside the model, and without the user's own where the history cannot be read: a profile is
+    worth having all the same.
+    """
+    try:
+        library = Library.load([default_folder() / LIBRARY_FILE])
+    except DnaError:
+        return None
+    try:
+        return _with_named_profiles(library, store)
+    except DnaError:
+        return library
+
+
+def _with_named_profiles(library: Library, store: str | Path | None) -> Library:
     with Store.open(store, create=False) as history:
-        return library.with_entries(history.entries(model), model)
+        return library.with_entries(history.entries(library.model), library.model)
 
 
 def known_workloads_of(profile: Profile, store: str | Path | None = None) -> Library | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,10 @@ MAY_IMPORT = {
     "ui": {"dna", "hal", "rules", "rl", "sculpt"},
     "cli": {"dna", "hal", "rules", "rl", "sculpt", "ui"},
 }
+
+COMMANDS = "ui/commands/"
+"""Of the layer ``cli`` although it lies in ``ui``: the top level has one file for the command line, which all commands do
+not fit into. They join the acting packages with the views; no view and nothing else imports them."""
 
 UI_VALUES_ONLY = (
     "hal.host",
@@ -63,9 +68,17 @@ class Import:
         return f"{self.file}:{self.line} imports {self.module}"
 
 
+def layer_of(file: str) -> str:
+    return "cli" if file.startswith(COMMANDS) else file.split("/", 1)[0].removesuffix(".py")
+
+
 def sources() -> list[Path]:
     files = [path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")]
     return [ROOT / "cli.py", *files]
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imports_of(path: Path) -> Iterator[Import]:
@@ -94,7 +107,7 @@ ALL = [statement for path in sources() for statement in imports_of(path)]
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_packages_import_only_what_the_map_allows(package: str) -> None:
     others = set(MAY_IMPORT) - {package} - MAY_IMPORT[package]
-    own = [i for i in ALL if i.file.split("/", 1)[0].removesuffix(".py") == package]
+    own = [i for i in ALL if layer_of(i.file) == package]
     assert [str(i) for i in own if i.package in others] == []
 
 
@@ -102,9 +115,24 @@ def test_views_use_values_only() -> None:
     acting = [
         i
         for i in ALL
-        if i.file.startswith("ui/") and (i.module + ".").startswith(tuple(f"{m}." for m in UI_VALUES_ONLY))
+        if layer_of(i.file) == "ui" and (i.module + ".").startswith(tuple(f"{m}." for m in UI_VALUES_ONLY))
     ]
     assert [str(i) for i in acting] == []
+
+
+def test_only_the_command_line_imports_commands() -> None:
+    strays = [i for i in ALL if i.module.startswith(COMMANDS.replace("/", ".")[:-1]) and layer_of(i.file) != "cli"]
+    assert [str(i) for i in strays] == []
+
+
+def test_modules_do_not_import_each_other() -> None:
+    names = {name_of(path): path for path in sources()}
+    graph: dict[str, set[str]] = {name: set() for name in names}
+    for statement in ALL:
+        importer = name_of(ROOT / statement.file)
+        if statement.module in names and statement.module != importer:
+            graph[importer].add(statement.module)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("module", HOMES)

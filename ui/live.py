@@ -17,7 +17,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from dna.vector import Interval
+from dna.library import Library
+from dna.vector import Features, Interval, Match
 from ui.frame import CLOCK_WIDTH, clock_text, frame
 from ui.glyphs import glyphs_for
 from ui.plain import head_lines, interval_line
@@ -33,6 +34,21 @@ class Comparison:
 
     distinctive: Distinctive | None = None
     nearest: Nearest | None = None
+
+    @classmethod
+    def with_library(cls, library: Library | None) -> Comparison:
+        """Return how to tell it by labelled workloads; without any, by the scale's middle."""
+        if library is None or not library.entries:
+            return cls()
+
+        def distinctive(features: Features) -> list[tuple[str, float, float]]:
+            return [(trait.name, trait.value, trait.score) for trait in library.traits(features, 16)]
+
+        def nearest(interval: Interval) -> list[Match]:
+            same = interval.dna is not None and interval.dna.model == library.model
+            return library.nearest(interval.dna.vector, 3) if interval.dna and same else []
+
+        return cls(distinctive, nearest)
 
 
 def follow(

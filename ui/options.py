@@ -12,6 +12,8 @@ from dna.errors import DnaError
 from dna.target import Target
 from hal.errors import EXIT_USAGE
 
+Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+
 Pid = Annotated[int | None, typer.Option("--pid", metavar="N", help="A process, its threads and children.")]
 Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="A cgroup and those below it.")]
 Unit = Annotated[str | None, typer.Option("--unit", metavar="NAME", help="A systemd unit.")]

@@ -152,11 +152,6 @@ def test_spans() -> None:
         duration_of(0.1, default=None)
 
 
-@pytest.mark.parametrize(("status", "shell"), [(None, 0), (0, 0), (7, 7), (-9, 137), (143, 143)])
-def test_exit_status_as_a_shell_gives_it(status: int | None, shell: int) -> None:
-    assert cli.exit_status(status) == shell
-
-
 # --- real runs
 
 

@@ -1,0 +1,41 @@
+"""The machine and what can be learnt of it: doctor, features."""
+
+from __future__ import annotations
+
+import typer
+
+from ui import options
+from ui.commands.tool import tool_version
+
+app = typer.Typer()
+
+
+@app.command("doctor")
+def doctor_command(as_json: options.Json = False) -> None:
+    """Say what this machine can measure and change, and how to get the rest."""
+    from dna.export import dumps
+    from hal.capabilities import examine
+    from hal.host import LinuxHost
+    from ui.doctor import DoctorView
+    from ui.output import console
+
+    report = examine(LinuxHost())
+    if as_json:
+        typer.echo(dumps({"tool": f"dna {tool_version()}", **report.to_dict()}))
+    else:
+        console().print(DoctorView(report))
+
+
+@app.command("features")
+def features_command(as_json: options.Json = False) -> None:
+    """Print what is measured: every feature and magnitude with unit and meaning."""
+    from dna.export import dumps
+    from ui.features import features_json, features_table
+    from ui.glyphs import glyphs_for
+    from ui.output import console
+
+    if as_json:
+        typer.echo(dumps(features_json()))
+    else:
+        out = console()
+        out.print(features_table(glyphs_for(out)))
