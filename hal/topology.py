@@ -10,153 +10,25 @@ watched may well run there.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from types import ModuleType
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hal import topology_sysfs
 from hal.errors import HostError, NotFoundError, TopologyError
 from hal.host import Host, LinuxHost
+from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
 
-UNKNOWN_NODE = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """One online logical CPU (hardware thread)."""
-
-    os_index: int
-    core: int
-    """Index of the physical core, counted over the whole machine; CPUs of one core are SMT siblings."""
-    package: int
-    node: int
-    """OS index of the nearest NUMA node with CPUs, or UNKNOWN_NODE when the description names none for it."""
-    llc: int
-    """Index into ``Topology.llcs``: the last-level cache domain."""
-    kind: int = 0
-    """Index into ``Topology.cpu_kinds`` on hybrid machines, least capable first; 0 where all are alike."""
-    allowed: bool = True
-    """False when this process's cpuset leaves the CPU out."""
-
-
-@dataclass(frozen=True, slots=True)
-class NumaNode:
-    """One NUMA node; ``cpus`` is empty for memory without CPUs of its own (CXL, HBM, persistent memory)."""
-
-    os_index: int
-    cpus: tuple[int, ...]
-    memory_bytes: int
-    """0 when the description does not say."""
-    kind: str = ""
-    """Kind of memory where known: "DRAM", "HBM", "CXL-DRAM", ..."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """One data or unified cache."""
-
-    level: int
-    size_bytes: int
-    cpus: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One PCI device or the operating system's name for what sits on it."""
-
-    name: str
-    kind: str
-    """"net", "gpu", "storage", "memory", "dma", "accelerator" or "pci"."""
-    address: str
-    """PCI address such as "0000:3b:00.0", or empty."""
-    node: int
-    """OS index of the NUMA node that it is attached to, or UNKNOWN_NODE."""
-
-
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """What a machine is made of. Tuples are sorted by OS index."""
-
-    cpus: tuple[Cpu, ...]
-    nodes: tuple[NumaNode, ...]
-    source: str
-    packages: int = 1
-    caches: tuple[Cache, ...] = ()
-    llcs: tuple[tuple[int, ...], ...] = ()
-    """CPUs of each last-level cache domain."""
-    distances: tuple[tuple[float, ...], ...] = ()
-    """Distance from ``nodes[i]`` to ``nodes[j]`` as the firmware states it (10 is local); empty when unknown."""
-    devices: tuple[Device, ...] = ()
-    cpu_kinds: tuple[str, ...] = ()
-    """Names of the kinds of core on a hybrid machine; empty where all are alike."""
-
-    @property
-    def cpu_count(self) -> int:
-        """Number of online CPUs."""
-        return len(self.cpus)
-
-    @property
-    def node_count(self) -> int:
-        """Number of NUMA nodes, those without CPUs included."""
-        return len(self.nodes)
-
-    @property
-    def core_count(self) -> int:
-        """Number of physical cores."""
-        return len({cpu.core for cpu in self.cpus})
-
-    @property
-    def llc_count(self) -> int:
-        """Number of last-level cache domains."""
-        return len(self.llcs)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Memory of all nodes."""
-        return sum(node.memory_bytes for node in self.nodes)
-
-    @property
-    def cpu_slots(self) -> int:
-        """Length of the arrays indexed by CPU: the highest OS index + 1."""
-        return 1 + max(cpu.os_index for cpu in self.cpus)
-
-    def node_of_cpu(self) -> NDArray[np.int64]:
-        """Return the node's OS index of each CPU, shape (cpu_slots,); -1 for a CPU that is absent or offline."""
-        return self._by_cpu({cpu.os_index: cpu.node for cpu in self.cpus})
-
-    def llc_of_cpu(self) -> NDArray[np.int64]:
-        """Return the last-level cache domain of each CPU, shape (cpu_slots,); -1 for one absent or offline."""
-        return self._by_cpu({cpu.os_index: cpu.llc for cpu in self.cpus})
-
-    def core_of_cpu(self) -> NDArray[np.int64]:
-        """Return the physical core of each CPU, shape (cpu_slots,); -1 for one absent or offline."""
-        return self._by_cpu({cpu.os_index: cpu.core for cpu in self.cpus})
-
-    def distance(self, origin: int, destination: int) -> float | None:
-        """Return the distance between two nodes by OS index, or None when it is not known."""
-        position = {node.os_index: index for index, node in enumerate(self.nodes)}
-        if not self.distances or origin not in position or destination not in position:
-            return None
-        return self.distances[position[origin]][position[destination]]
-
-    def _by_cpu(self, values: dict[int, int]) -> NDArray[np.int64]:
-        array = np.full(self.cpu_slots, -1, dtype=np.int64)
-        for cpu, value in values.items():
-            array[cpu] = value
-        return array
-
-
-def domains(last_cache: Mapping[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Return the last-level cache domains, given the CPUs that each CPU says it shares its last cache with.
-
-    A CPU is in exactly one domain even where those claims contradict each other, as in broken firmware tables.
-    """
-    together: dict[tuple[int, ...], list[int]] = {}
-    for cpu in sorted(last_cache):
-        together.setdefault(last_cache[cpu], []).append(cpu)
-    return tuple(sorted(tuple(cpus) for cpus in together.values()))
+__all__ = [
+    "UNKNOWN_NODE",
+    "Cache",
+    "Cpu",
+    "Device",
+    "NumaNode",
+    "Topology",
+    "domains",
+    "from_synthetic",
+    "from_xml",
+    "live",
+]
 
 
 def live(host: Host, *, devices: bool = True) -> Topology:
@@ -168,8 +40,6 @@ def live(host: Host, *, devices: bool = True) -> Topology:
     Raises:
         TopologyError: not even the CPUs can be told.
     """
-    from hal import topology_sysfs
-
     if not (isinstance(host, LinuxHost) and host.is_live):
         return topology_sysfs.read(host, source="sysfs", devices=devices)
     try:

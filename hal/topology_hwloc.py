@@ -13,7 +13,7 @@ from pyhwloc.topology import TopologyFlags, TypeFilter
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
+from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
 
 # Plugins that would start a GPU runtime, and with it allocate memory on the GPU, only to name it.
 _RUNTIMES = ("cuda", "nvml", "opencl", "gl", "rsmi", "levelzero")

@@ -7,7 +7,7 @@ import re
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
+from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
 
 _CPU = "/sys/devices/system/cpu"
 _NODE = "/sys/devices/system/node"
