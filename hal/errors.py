@@ -9,7 +9,13 @@
     │   └── UnsupportedError    this kernel or machine does not have it (ENOSYS, EOPNOTSUPP, ENODEV, ...)
     ├── BpfError                eBPF could not be compiled, loaded or attached
     ├── TopologyError           a topology description could not be read
-    └── PerfError               a performance event could not be opened or read
+    ├── PerfError               a performance event could not be opened or read
+    ├── SettingError            a knob, subject or value makes no sense (exit 2)
+    ├── KnobUnsupportedError    this machine does not have what a knob sets
+    ├── PlanError               a plan's file cannot be read, or is not for this machine (exit 2)
+    ├── RefusedError            a guard says no: the machine moved, another applier, somebody else's value (exit 5)
+    ├── ChangeFailedError       a change did not take; what was made before it was undone
+    └── JournalError            the journal cannot be read or written
 """
 
 from __future__ import annotations
@@ -72,6 +78,36 @@ class TopologyError(HalError):
 
 class PerfError(HalError):
     """A performance event could not be opened or read."""
+
+
+class SettingError(HalError):
+    """A knob, subject or value makes no sense: nothing was written."""
+
+    exit_code = EXIT_USAGE
+
+
+class KnobUnsupportedError(HalError):
+    """This machine does not have what a knob sets."""
+
+
+class PlanError(HalError):
+    """A plan's file cannot be read, or is for another machine."""
+
+    exit_code = EXIT_USAGE
+
+
+class RefusedError(HalError):
+    """A guard says no: the machine moved since the plan was made, another applier works, or the value is somebody else's."""
+
+    exit_code = EXIT_REFUSED
+
+
+class ChangeFailedError(HalError):
+    """A change did not take."""
+
+
+class JournalError(HalError):
+    """The journal cannot be read or written."""
 
 
 _NOT_FOUND = {errno.ENOENT, errno.ESRCH, errno.ENOTDIR, errno.ECHILD}

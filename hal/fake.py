@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hal.errors import translate
-from hal.host import CommandResult
+from hal.host import CommandResult, Scheduling
+from hal.lists import parse_cpu_list
 
 type SyscallHandler = Callable[..., int]
+type WriteHandler = Callable[[str, str], str]
+"""From a file's content and what is written to what it holds then, as the kernel would have it."""
+
+
+@dataclass(slots=True)
+class FakeTask:
+    """One thread of a machine in memory."""
+
+    pid: int
+    start: int
+    affinity: tuple[int, ...]
+    scheduling: Scheduling
+
+
+def selector(old: str, written: str) -> str:
+    """Behave like a file of choices: ``always [madvise] never``.
+
+    Raises:
+        OSError: EINVAL for what is none of the choices.
+    """
+    words = old.replace("[", "").replace("]", "").split()
+    if written.strip() not in words:
+        raise OSError(errno.EINVAL, "not among the choices")
+    return " ".join(f"[{word}]" if word == written.strip() else word for word in words) + "\n"
 
 
 class FakeHost:
     """Files are a mapping of absolute path to text; directories are implied by them.
 
     ``denied`` paths answer EACCES; ``commands`` maps the first word of a command to its result; ``syscalls`` maps a name
-    to a function. ``writes`` records every write in order, so a test can show that nothing was written. The clock moves
-    only by ``sleep`` and ``advance``.
+    to a function. ``handlers`` say what files make of what is written to them. ``writes`` records everything that changes
+    the machine in order, so a test can show that nothing was written. The clock moves only by ``sleep`` and ``advance``.
     """
 
     def __init__(
@@ -42,6 +68,12 @@ class FakeHost:
         self.pages: dict[int, dict[int, int]] = {}
         self.memory: dict[int, dict[int, bytes]] = {}
         self.writes: list[tuple[str, str]] = []
+        self.binaries: dict[str, bytearray] = {}
+        self.handlers: dict[str, WriteHandler] = {}
+        self.tasks: dict[int, FakeTask] = {}
+        self.dir_contents: dict[str, Mapping[str, str]] = {}
+        """Files that appear in a directory made below a path: what cgroupfs does."""
+        self.advised: list[tuple[int, tuple[tuple[int, int], ...], int]] = []
         self._uid = uid
         self._now_ns = 1_000_000_000
 
@@ -56,6 +88,9 @@ class FakeHost:
         return path
 
     def read_bytes(self, path: str) -> bytes:
+        if path in self.binaries:
+            self._check(path, "read")
+            return bytes(self.binaries[path])
         return self.read_text(path).encode()
 
     def read_text(self, path: str) -> str:
@@ -67,16 +102,50 @@ class FakeHost:
 
     def write_text(self, path: str, text: str) -> None:
         self._check(path, "write")
+        path = self._resolve(path)
         if path not in self.files:
             raise translate(errno.ENOENT, path, "write")
         self.writes.append((path, text))
-        self.files[path] = text
+        handler = self.handlers.get(path)
+        try:
+            self.files[path] = handler(self.files[path], text) if handler else text
+        except OSError as error:
+            raise translate(error.errno or errno.EINVAL, path, "write") from error
+
+    def write_bytes(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        self._check(path, "write")
+        if path not in self.binaries:
+            raise translate(errno.ENOENT, path, "write")
+        self.writes.append((path, f"{offset}: {data.hex()}"))
+        self.binaries[path][offset : offset + len(data)] = data
+
+    def make_dir(self, path: str) -> None:
+        self._check(path, "make")
+        if self.exists(path):
+            raise translate(errno.EEXIST, path, "make")
+        self.writes.append((path, "mkdir"))
+        below = [place for place in self.dir_contents if path.startswith(place + "/")]
+        contents = self.dir_contents[max(below, key=len)] if below else {"": ""}
+        for name, text in contents.items():
+            self.files[f"{path}/{name}"] = text
+
+    def remove_dir(self, path: str) -> None:
+        self._check(path, "remove")
+        if not self.exists(path):
+            raise translate(errno.ENOENT, path, "remove")
+        if self.files.get(f"{path}/cgroup.procs", "").strip():
+            raise translate(errno.EBUSY, path, "remove")
+        self.writes.append((path, "rmdir"))
+        for name in [name for name in self.files if name.startswith(f"{path}/")]:
+            del self.files[name]
 
     def list_dir(self, path: str) -> list[str]:
         self._check(path, "list")
         base = self._resolve(path).rstrip("/") + "/"
         entries = [*self.files, *self.links]
         names = {entry[len(base) :].split("/", 1)[0] for entry in entries if entry.startswith(base)}
+        if base == "/proc/":  # threads are there under their own ids too, but not listed
+            names -= {str(tid) for tid, task in self.tasks.items() if task.pid != tid}
         if not names:
             raise translate(errno.ENOENT, path, "list")
         return sorted(names)
@@ -113,6 +182,87 @@ class FakeHost:
 
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)
+
+    def start(
+        self, pid: int, comm: str, *, parent: int = 1, threads: Sequence[int] = (), start: int = 0, cgroup: str = "0::/"
+    ) -> None:
+        """Start a process with these further threads; they inherit from the parent as after fork(2)."""
+        self._add(pid, pid, comm, parent, start or pid, model=parent)
+        self.files[f"/proc/{pid}/cgroup"] = cgroup + "\n"
+        for tid in threads:
+            self.start_thread(pid, tid)
+
+    def start_thread(self, pid: int, tid: int, *, by: int = 0) -> None:
+        """Start a thread of a process; it inherits from the thread ``by``, the first one unless given."""
+        self._add(pid, tid, self.files[f"/proc/{pid}/comm"].strip(), 0, tid, model=by or pid)
+        self.files[f"/proc/{tid}/cgroup"] = self.files[f"/proc/{pid}/cgroup"]
+
+    def _add(self, pid: int, tid: int, comm: str, parent: int, start: int, *, model: int) -> None:
+        stat = f"{tid} ({comm}) S {parent} {'0 ' * 15}1 0 {start} 0 0\n"
+        self.files |= {
+            f"/proc/{tid}/stat": stat,
+            f"/proc/{tid}/comm": f"{comm}\n",
+            f"/proc/{pid}/task/{tid}/stat": stat,
+        }
+        like = self.tasks.get(model)
+        cpus = tuple(range(self._cpus()))
+        self.tasks[tid] = FakeTask(
+            pid, start, like.affinity if like else cpus, like.scheduling if like else Scheduling()
+        )
+
+    def end(self, pid: int) -> None:
+        """End a process and its threads."""
+        for tid in [tid for tid, task in self.tasks.items() if task.pid == pid or tid == pid]:
+            del self.tasks[tid]
+            for path in [path for path in self.files if path.startswith((f"/proc/{tid}/", f"/proc/{pid}/task/{tid}/"))]:
+                del self.files[path]
+
+    def _cpus(self) -> int:
+        return 1 + max(parse_cpu_list(self.files.get("/sys/devices/system/cpu/online", "0")))
+
+    def _task(self, tid: int, action: str) -> FakeTask:
+        if tid not in self.tasks:
+            raise translate(errno.ESRCH, f"thread {tid}", action)
+        return self.tasks[tid]
+
+    def affinity(self, tid: int) -> tuple[int, ...]:
+        return self._task(tid, "read the affinity of").affinity
+
+    def set_affinity(self, tid: int, cpus: Sequence[int]) -> None:
+        task = self._task(tid, "set the affinity of")
+        online = parse_cpu_list(self.files.get("/sys/devices/system/cpu/online", "0"))
+        kept = tuple(sorted(set(cpus) & set(online)))
+        if not kept:
+            raise translate(errno.EINVAL, f"thread {tid}", "set the affinity of")
+        self.writes.append((f"affinity {tid}", ",".join(map(str, kept))))
+        task.affinity = kept
+
+    def scheduling(self, tid: int) -> Scheduling:
+        return self._task(tid, "read the scheduling of").scheduling
+
+    def set_scheduling(self, tid: int, wanted: Scheduling) -> None:
+        task = self._task(tid, "set the scheduling of")
+        self.writes.append((f"scheduling {tid}", str(wanted)))
+        task.scheduling = wanted
+
+    def set_nice(self, tid: int, nice: int) -> None:
+        task = self._task(tid, "set the nice value of")
+        self.writes.append((f"nice {tid}", str(nice)))
+        task.scheduling = replace(task.scheduling, nice=nice)
+
+    def move_pages(self, pid: int, addresses: NDArray[np.uint64], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+        found = self.page_nodes(pid, addresses)
+        self.writes.append((f"pages {pid}", f"{len(addresses)} pages"))
+        for address, node in zip(addresses[found >= 0], nodes[found >= 0], strict=True):
+            self.pages[pid][int(address)] = int(node)
+        return self.page_nodes(pid, addresses)
+
+    def advise(self, pid: int, start: int, ranges: Sequence[tuple[int, int]], advice: int) -> int:
+        if self._task(pid, "advise on").start != start:
+            raise translate(errno.ESRCH, f"process {pid}", "advise on")
+        self.writes.append((f"advice {pid}", f"{advice}: {list(ranges)}"))
+        self.advised.append((pid, tuple(ranges), advice))
+        return sum(length for _, length in ranges)
 
     def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
         if pid not in self.pages:

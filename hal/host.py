@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import struct
 import subprocess
 import time
 from collections.abc import Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_MPOL_MF_MOVE = 1 << 1  # include/uapi/linux/mempolicy.h
+
 # Numbers of the generic table (include/uapi/asm-generic/unistd.h), shared by aarch64, riscv64 and loongarch64,
 # and of x86_64, which has its own.
 _SYSCALLS = {
@@ -27,11 +31,14 @@ _SYSCALLS = {
         "read": 0,
         "close": 3,
         "ioctl": 16,
+        "migrate_pages": 256,
         "sched_setaffinity": 203,
         "sched_getaffinity": 204,
         "openat": 257,
         "move_pages": 279,
         "perf_event_open": 298,
+        "sched_setattr": 314,
+        "sched_getattr": 315,
         "prlimit64": 302,
         "bpf": 321,
         "pidfd_open": 434,
@@ -44,14 +51,21 @@ _SYSCALLS = {
         "read": 63,
         "sched_setaffinity": 122,
         "sched_getaffinity": 123,
+        "migrate_pages": 238,
         "move_pages": 239,
         "perf_event_open": 241,
         "prlimit64": 261,
+        "sched_setattr": 274,
+        "sched_getattr": 275,
         "bpf": 280,
         "pidfd_open": 434,
         "process_madvise": 440,
     },
 }
+
+# struct sched_attr (include/uapi/linux/sched/types.h): size, policy, flags, nice, priority, runtime, deadline, period,
+# lowest and highest utilisation.
+_SCHED_ATTR = struct.Struct("<IIQiIQQQII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,19 @@ class CommandResult:
     status: int
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """How the scheduler treats one thread; see sched_setattr(2)."""
+
+    policy: int = 0
+    nice: int = 0
+    priority: int = 0
+    flags: int = 0
+    runtime_ns: int = 0
+    deadline_ns: int = 0
+    period_ns: int = 0
 
 
 class Host(Protocol):
@@ -76,6 +103,18 @@ class Host(Protocol):
 
     def write_text(self, path: str, text: str) -> None:
         """Write to an existing file of the machine (sysfs, procfs, cgroupfs) in one ``write``."""
+        ...
+
+    def write_bytes(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        """Write into an existing binary file of the machine (PCI configuration space) at an offset."""
+        ...
+
+    def make_dir(self, path: str) -> None:
+        """Make a directory: on cgroupfs, a group."""
+        ...
+
+    def remove_dir(self, path: str) -> None:
+        """Remove an empty directory: on cgroupfs, a group that has no processes."""
         ...
 
     def list_dir(self, path: str) -> list[str]:
@@ -108,6 +147,38 @@ class Host(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+    def affinity(self, tid: int) -> tuple[int, ...]:
+        """Return the CPUs that a thread may run on, sorted."""
+        ...
+
+    def set_affinity(self, tid: int, cpus: Sequence[int]) -> None:
+        """Let a thread run on these CPUs only; the kernel leaves out those that are absent or outside its cpuset."""
+        ...
+
+    def scheduling(self, tid: int) -> Scheduling:
+        """Return how the scheduler treats a thread."""
+        ...
+
+    def set_scheduling(self, tid: int, wanted: Scheduling) -> None:
+        """Set a thread's scheduling policy and nice value."""
+        ...
+
+    def set_nice(self, tid: int, nice: int) -> None:
+        """Set a thread's nice value."""
+        ...
+
+    def move_pages(self, pid: int, addresses: NDArray[np.uint64], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Move pages of a process to nodes; return where each is then, or a negative errno; shapes are equal."""
+        ...
+
+    def advise(self, pid: int, start: int, ranges: Sequence[tuple[int, int]], advice: int) -> int:
+        """Give the kernel advice (process_madvise) on (address, length) ranges of the process that began at ``start``.
+
+        Returns:
+            How many bytes were taken: less than all where the kernel stopped at the first range that it could not do.
+        """
         ...
 
     def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
@@ -160,6 +231,28 @@ class LinuxHost:
         except OSError as error:
             raise translate(error.errno or 0, path, "write") from error
 
+    def write_bytes(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        try:
+            descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, data, offset)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise translate(error.errno or 0, path, "write") from error
+
+    def make_dir(self, path: str) -> None:
+        try:
+            os.mkdir(self._at(path))
+        except OSError as error:
+            raise translate(error.errno or 0, path, "make") from error
+
+    def remove_dir(self, path: str) -> None:
+        try:
+            os.rmdir(self._at(path))
+        except OSError as error:
+            raise translate(error.errno or 0, path, "remove") from error
+
     def list_dir(self, path: str) -> list[str]:
         try:
             return sorted(os.listdir(self._at(path)))
@@ -206,6 +299,65 @@ class LinuxHost:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def affinity(self, tid: int) -> tuple[int, ...]:
+        self._only_live("sched_getaffinity")
+        try:
+            return tuple(sorted(os.sched_getaffinity(tid)))
+        except OSError as error:
+            raise translate(error.errno or 0, f"thread {tid}", "read the affinity of") from error
+
+    def set_affinity(self, tid: int, cpus: Sequence[int]) -> None:
+        self._only_live("sched_setaffinity")
+        try:
+            os.sched_setaffinity(tid, cpus)
+        except OSError as error:
+            raise translate(error.errno or 0, f"thread {tid}", "set the affinity of") from error
+
+    def scheduling(self, tid: int) -> Scheduling:
+        buffer = ctypes.create_string_buffer(_SCHED_ATTR.size)
+        self.syscall("sched_getattr", tid, ctypes.addressof(buffer), _SCHED_ATTR.size, 0)
+        _, policy, flags, nice, priority, runtime, deadline, period, _, _ = _SCHED_ATTR.unpack(buffer.raw)
+        return Scheduling(policy, nice, priority, flags, runtime, deadline, period)
+
+    def set_scheduling(self, tid: int, wanted: Scheduling) -> None:
+        times = (wanted.runtime_ns, wanted.deadline_ns, wanted.period_ns)
+        words = (_SCHED_ATTR.size, wanted.policy, wanted.flags, wanted.nice, wanted.priority, *times, 0, 0)
+        buffer = ctypes.create_string_buffer(_SCHED_ATTR.pack(*words), _SCHED_ATTR.size)
+        self.syscall("sched_setattr", tid, ctypes.addressof(buffer), 0)
+
+    def set_nice(self, tid: int, nice: int) -> None:
+        self._only_live("setpriority")
+        try:
+            os.setpriority(os.PRIO_PROCESS, tid, nice)
+        except OSError as error:
+            raise translate(error.errno or 0, f"thread {tid}", "set the nice value of") from error
+
+    def move_pages(self, pid: int, addresses: NDArray[np.uint64], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+        import numpy as np
+
+        pages = np.ascontiguousarray(addresses, dtype=np.uint64)
+        targets = np.ascontiguousarray(nodes, dtype=np.int32)
+        status = np.zeros(len(pages), dtype=np.int32)
+        self.syscall(
+            "move_pages", pid, len(pages), pages.ctypes.data, targets.ctypes.data, status.ctypes.data, _MPOL_MF_MOVE
+        )
+        return status
+
+    def advise(self, pid: int, start: int, ranges: Sequence[tuple[int, int]], advice: int) -> int:
+        vector = (ctypes.c_uint64 * (2 * len(ranges)))(*(word for pair in ranges for word in pair))
+        descriptor = self.syscall("pidfd_open", pid, 0)
+        try:
+            # The descriptor now holds on to one process, whoever has this pid later: so this is the time to ask since when.
+            if int(self.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]) != start:
+                raise translate(errno.ESRCH, f"process {pid}", "advise on")
+            return self.syscall("process_madvise", descriptor, ctypes.addressof(vector), len(ranges), advice, 0)
+        finally:
+            os.close(descriptor)
+
+    def _only_live(self, name: str) -> None:
+        if self._root:
+            raise UnsupportedError(f"a captured machine has no system calls ({name})", subject=name)
+
     def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
         import numpy as np  # here, so that counting also runs where there is none (make lab-pmu)
 
@@ -226,8 +378,7 @@ class LinuxHost:
             raise translate(error.errno or 0, path, "read") from error
 
     def syscall(self, name: str, *arguments: int) -> int:
-        if self._root:
-            raise UnsupportedError(f"a captured machine has no system calls ({name})", subject=name)
+        self._only_live(name)
         table = _SYSCALLS.get(platform.machine(), _SYSCALLS["generic"])
         words = [ctypes.c_long(argument if argument < 1 << 63 else argument - (1 << 64)) for argument in arguments]
         result = int(_syscall(ctypes.c_long(table[name]), *words))

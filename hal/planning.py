@@ -1,0 +1,223 @@
+"""From what is wanted to a plan: resolve subjects, observe what is touched, and take the difference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hal import owners
+from hal.errors import HalError, HostError, NotFoundError
+from hal.host import Host
+from hal.knobs import all_knobs, knob_of
+from hal.knobs.knob import Support
+from hal.processes import threads_of
+from hal.settings import (
+    EXACT,
+    OF_PROCESSES,
+    Change,
+    LeftOut,
+    MachineId,
+    Plan,
+    ServerConfig,
+    Setting,
+    Subject,
+    Value,
+)
+from hal.subjects import is_gone, label, resolve, untouchable
+
+type Key = tuple[str, Subject]
+
+_SPECIFIC = ("cgroup", "tree", "process", "thread")
+"""Of two settings of one thread, the one on the narrower subject counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What is wanted, on subjects that the kernel knows."""
+
+    config: ServerConfig
+    follow: tuple[Setting, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was read, and of what could not be the reason."""
+
+    config: ServerConfig
+    unread: Mapping[Key, str]
+
+
+def machine_id(host: Host) -> MachineId:
+    """Return which machine this is, and since which start."""
+    return MachineId(
+        _text(host, "/proc/sys/kernel/hostname") or "unknown", _text(host, "/proc/sys/kernel/random/boot_id")
+    )
+
+
+def make_plan(
+    host: Host,
+    wanted: Iterable[Setting],
+    *,
+    title: str = "",
+    ours: Mapping[Key, Value] | None = None,
+) -> Plan:
+    """Return what it takes to get from the present configuration to the one wanted; nothing is written.
+
+    Args:
+        ours: values that dna itself set before (``Journal.standing``): they are no pins of somebody else's.
+
+    Raises:
+        SettingError: a knob, subject or value makes no sense.
+    """
+    found = resolve_all(host, wanted, ours or {})
+    observed = observe(host, (setting.key for setting in found.config))
+    plan = diff(observed.config, found.config, machine=machine_id(host), created=time.time(), title=title)
+    unread = [LeftOut(s, observed.unread[s.key]) for s in found.config if s.key in observed.unread]
+    changes = tuple(replace(change, label=label(host, change.subject)) for change in plan.changes)
+    return replace(
+        plan,
+        changes=changes,
+        follow=found.follow,
+        left_out=(*found.left_out, *unread),
+        notes=(*owners.notes(host, {change.knob for change in changes}), *_irreversible(changes)),
+    )
+
+
+def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]) -> Resolved:
+    """Resolve settings on trees, processes and cgroups into those on each member.
+
+    Left alone unless named themselves: kernel threads, pid 1, dna, and threads that somebody pinned.
+
+    Raises:
+        SettingError: see ``make_plan``.
+    """
+    settings = sorted(wanted, key=lambda s: _SPECIFIC.index(s.subject.kind) if s.subject.kind in _SPECIFIC else 9)
+    named = {(s.knob, name) for s in settings for name in _names(host, s.subject)}
+    supports: dict[str, Support] = {}
+    made: dict[Key, Setting] = {}
+    left: list[LeftOut] = []
+    follow = []
+    for setting in settings:
+        knob = knob_of(setting.knob)
+        if setting.knob not in supports:
+            supports[setting.knob] = knob.support(host)
+        support = supports[setting.knob]
+        if not support.works:
+            left.append(LeftOut(setting, support.reason, support.remedy))
+            continue
+        members = resolve(host, setting.subject, knob.subject_kind)
+        if not members:
+            left.append(LeftOut(setting, "it is gone"))
+        if members != (setting.subject,):
+            follow.append(setting)
+        for subject in members:
+            one = replace(setting, subject=subject)
+            why = "" if _is_named(setting, subject, named) else left_alone(host, one, ours)
+            if why:
+                left.append(LeftOut(one, why, _name_it(subject)))
+                continue
+            knob.check(host, subject, one.value)
+            made[one.key] = one
+    return Resolved(ServerConfig.of(made.values()), tuple(follow), tuple(left))
+
+
+def left_alone(host: Host, setting: Setting, ours: Mapping[Key, Value]) -> str:
+    """Return why a member that was not named itself is left alone, "" when it is not."""
+    reason = untouchable(host, setting.subject)
+    if reason:
+        return reason
+    knob = knob_of(setting.knob)
+    try:
+        found = knob.read(host, setting.subject)
+    except HostError:
+        return ""
+    if knob.same(setting.value, found) or (setting.key in ours and knob.same(ours[setting.key], found)):
+        return ""
+    return knob.pin(host, setting.subject, found)
+
+
+def observe(host: Host, keys: Iterable[Key]) -> Observed:
+    """Read the present values of these settings."""
+    knobs = all_knobs()
+    found: list[Setting] = []
+    unread: dict[Key, str] = {}
+    for name, subject in keys:
+        try:
+            found.append(Setting(name, subject, knobs[name].read(host, subject)))
+        except NotFoundError as error:
+            unread[name, subject] = "it is gone" if is_gone(host, subject) else str(error)
+        except HalError as error:
+            unread[name, subject] = str(error)
+    return Observed(ServerConfig.of(found), unread)
+
+
+def diff(
+    observed: ServerConfig, desired: ServerConfig, *, machine: MachineId, created: float = 0.0, title: str = ""
+) -> Plan:
+    """Return the ordered changes from one configuration to another; pure.
+
+    A setting that was not observed cannot be planned for, since what is not known cannot be put back; it is left out.
+    """
+    present = observed.values()
+    changes = [
+        change_of(setting, present[setting.key])
+        for setting in desired
+        if setting.key in present and _differs(setting, present[setting.key])
+    ]
+    return Plan(tuple(sorted(changes, key=position)), machine, created, title)
+
+
+def change_of(setting: Setting, old: Value) -> Change:
+    """Return the change that makes a setting where there was ``old``."""
+    knob = knob_of(setting.knob)
+    return Change(
+        setting.knob,
+        setting.subject,
+        old,
+        setting.value,
+        reason=setting.reason,
+        reversibility=knob.reversibility,
+        cost=knob.cost(old, setting.value),
+    )
+
+
+def position(change: Change) -> tuple[object, ...]:
+    """Return where in a plan a change stands: by the knob's rank, then by what the kernel wants first."""
+    knob = knob_of(change.knob)
+    number = int(change.subject.name) if change.subject.name.isdigit() else 0
+    return (knob.rank, knob.order(change), change.knob, change.subject.kind, number, change.subject.name)
+
+
+def _differs(setting: Setting, found: Value) -> bool:
+    knob = knob_of(setting.knob)
+    return knob.is_action or not knob.same(setting.value, found)
+
+
+def _names(host: Host, subject: Subject) -> tuple[str, ...]:
+    """Return the ids that naming a subject names: a process's threads, but not its children."""
+    if subject.kind in ("process", "tree"):
+        return (subject.name, *map(str, threads_of(host, int(subject.name))))
+    return (subject.name,) if subject.kind == "thread" else ()
+
+
+def _is_named(setting: Setting, member: Subject, named: set[tuple[str, str]]) -> bool:
+    return member.kind not in OF_PROCESSES or (setting.knob, member.name) in named
+
+
+def _name_it(subject: Subject) -> str:
+    option = "--tid" if subject.kind == "thread" else "--pid"
+    return f"to change it all the same, name it: {option} {subject.name}"
+
+
+def _irreversible(changes: Iterable[Change]) -> list[str]:
+    names = sorted({change.knob for change in changes if change.reversibility != EXACT})
+    return [f"{name}: undoing does not restore {knob_of(name).reversal}" for name in names]
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_text(path).strip()
+    except HostError:
+        return ""
