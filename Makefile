@@ -1,6 +1,6 @@
 # Each of these sets up what it needs by itself, and runs again at once. See CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test quick lint bench lab-pmu clean
+.PHONY: help demo setup test quick lint bench lab lab-shell lab-pmu clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,15 @@ bench: ## run the benchmarks and print their figures
 	@scripts/setup-system --demo
 	@scripts/setup dev
 	@scripts/bench
+
+lab: ## change an emulated machine with four NUMA nodes, and see that it changed
+	@scripts/setup-system
+	@scripts/setup dev
+	@scripts/lab
+
+lab-shell: ## a shell on that machine
+	@scripts/setup dev
+	@scripts/lab --shell
 
 lab-pmu: ## check hardware counters on an emulated ARM machine
 	@scripts/setup dev
