@@ -16,6 +16,8 @@ from hal.lists import parse_cpu_list
 type SyscallHandler = Callable[..., int]
 type WriteHandler = Callable[[str, str], str]
 """From a file's content and what is written to what it holds then, as the kernel would have it."""
+type BinaryHandler = Callable[[bytearray, int, bytes], None]
+"""Write bytes into a binary file's content at an offset, as the device would have it."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,10 @@ def selector(old: str, written: str) -> str:
     if written.strip() not in words:
         raise OSError(errno.EINVAL, "not among the choices")
     return " ".join(f"[{word}]" if word == written.strip() else word for word in words) + "\n"
+
+
+def _put(content: bytearray, offset: int, data: bytes) -> None:
+    content[offset : offset + len(data)] = data
 
 
 class FakeHost:
@@ -69,7 +75,10 @@ class FakeHost:
         self.memory: dict[int, dict[int, bytes]] = {}
         self.writes: list[tuple[str, str]] = []
         self.binaries: dict[str, bytearray] = {}
+        self.modes: dict[str, int] = {}
+        """Permission bits of files that do not have the usual 0644."""
         self.handlers: dict[str, WriteHandler] = {}
+        self.binary_handlers: dict[str, BinaryHandler] = {}
         self.tasks: dict[int, FakeTask] = {}
         self.dir_contents: dict[str, Mapping[str, str]] = {}
         """Files that appear in a directory made below a path: what cgroupfs does."""
@@ -88,9 +97,9 @@ class FakeHost:
         return path
 
     def read_bytes(self, path: str) -> bytes:
-        if path in self.binaries:
+        if (place := self._resolve(path)) in self.binaries:
             self._check(path, "read")
-            return bytes(self.binaries[path])
+            return bytes(self.binaries[place])
         return self.read_text(path).encode()
 
     def read_text(self, path: str) -> str:
@@ -114,10 +123,11 @@ class FakeHost:
 
     def write_bytes(self, path: str, data: bytes, *, offset: int = 0) -> None:
         self._check(path, "write")
+        path = self._resolve(path)
         if path not in self.binaries:
             raise translate(errno.ENOENT, path, "write")
         self.writes.append((path, f"{offset}: {data.hex()}"))
-        self.binaries[path][offset : offset + len(data)] = data
+        self.binary_handlers.get(path, _put)(self.binaries[path], offset, data)
 
     def make_dir(self, path: str) -> None:
         self._check(path, "make")
@@ -142,7 +152,7 @@ class FakeHost:
     def list_dir(self, path: str) -> list[str]:
         self._check(path, "list")
         base = self._resolve(path).rstrip("/") + "/"
-        entries = [*self.files, *self.links]
+        entries = [*self.files, *self.links, *self.binaries]
         names = {entry[len(base) :].split("/", 1)[0] for entry in entries if entry.startswith(base)}
         if base == "/proc/":  # threads are there under their own ids too, but not listed
             names -= {str(tid) for tid, task in self.tasks.items() if task.pid != tid}
@@ -153,7 +163,8 @@ class FakeHost:
     def exists(self, path: str) -> bool:
         path = self._resolve(path)
         base = path.rstrip("/") + "/"
-        return path in self.files or any(name.startswith(base) for name in [*self.files, *self.links])
+        entries = [*self.files, *self.links, *self.binaries]
+        return path in self.files or path in self.binaries or any(name.startswith(base) for name in entries)
 
     def read_link(self, path: str) -> str:
         try:
@@ -163,6 +174,11 @@ class FakeHost:
 
     def owner(self, path: str) -> int:
         return self.owners.get(path, 0)
+
+    def mode(self, path: str) -> int:
+        if not self.exists(path):
+            raise translate(errno.ENOENT, path, "stat")
+        return self.modes.get(self._resolve(path), 0o644)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
         try:

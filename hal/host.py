@@ -133,6 +133,10 @@ class Host(Protocol):
         """Return the uid that owns a path."""
         ...
 
+    def mode(self, path: str) -> int:
+        """Return the permission bits of a path: what the kernel lets nobody write has none for writing."""
+        ...
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
         """Run a command without a shell and return what it printed."""
         ...
@@ -271,6 +275,12 @@ class LinuxHost:
     def owner(self, path: str) -> int:
         try:
             return os.stat(self._at(path)).st_uid
+        except OSError as error:
+            raise translate(error.errno or 0, path, "stat") from error
+
+    def mode(self, path: str) -> int:
+        try:
+            return os.stat(self._at(path)).st_mode & 0o7777
         except OSError as error:
             raise translate(error.errno or 0, path, "stat") from error
 

@@ -24,12 +24,12 @@ from hal.settings import (
     Subject,
     Value,
 )
-from hal.subjects import is_gone, label, resolve, untouchable
+from hal.subjects import is_gone, label, untouchable
 
 type Key = tuple[str, Subject]
 
 _SPECIFIC = ("cgroup", "tree", "process", "thread")
-"""Of two settings of one thread, the one on the narrower subject counts."""
+"""Of two settings of one thread, the one on the narrower subject counts; likewise of one interrupt, the one not on its device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
     Raises:
         SettingError: see ``make_plan``.
     """
-    settings = sorted(wanted, key=lambda s: _SPECIFIC.index(s.subject.kind) if s.subject.kind in _SPECIFIC else 9)
+    settings = sorted(wanted, key=_specificity)
     named = {(s.knob, name) for s in settings for name in _names(host, s.subject)}
     supports: dict[str, Support] = {}
     made: dict[Key, Setting] = {}
@@ -107,7 +107,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
         if not support.works:
             left.append(LeftOut(setting, support.reason, support.remedy))
             continue
-        members = resolve(host, setting.subject, knob.subject_kind)
+        members = knob.members(host, setting.subject)
         if not members:
             left.append(LeftOut(setting, "it is gone"))
         if members != (setting.subject,):
@@ -193,6 +193,11 @@ def position(change: Change) -> tuple[object, ...]:
 def _differs(setting: Setting, found: Value) -> bool:
     knob = knob_of(setting.knob)
     return knob.is_action or not knob.same(setting.value, found)
+
+
+def _specificity(setting: Setting) -> tuple[int, bool]:
+    kind = setting.subject.kind
+    return (_SPECIFIC.index(kind) if kind in _SPECIFIC else 9, kind == knob_of(setting.knob).subject_kind)
 
 
 def _names(host: Host, subject: Subject) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from hal import cgroups
-from hal.errors import NotFoundError, SettingError
+from hal.errors import HostError, NotFoundError, SettingError
 from hal.host import Host
 from hal.processes import descendants, read_process, start_of, threads_of
 from hal.settings import OF_PROCESSES, Subject, process, thread
@@ -78,6 +78,15 @@ def untouchable(host: Host, subject: Subject) -> str:
 
 
 def label(host: Host, subject: Subject) -> str:
-    """Return the name of the process or thread behind a subject, for people; "" for others."""
+    """Return the name of the process, thread or interrupt behind a subject, for people; "" for others."""
+    if subject.kind == "irq":
+        return _text(host, f"/sys/kernel/irq/{subject.name}/actions")
     found = read_process(host, int(subject.name)) if subject.kind in OF_PROCESSES else None
     return found.comm if found else ""
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_text(path).strip()
+    except HostError:
+        return ""

@@ -14,6 +14,7 @@ from typing import ClassVar
 from hal.errors import SettingError
 from hal.host import Host
 from hal.settings import EXACT, Change, Subject, Value
+from hal.subjects import accepted, resolve
 
 RANKS = {
     "create": 10,  # groups, functions and interfaces come first: others are set on them
@@ -67,6 +68,19 @@ class Knob(ABC):
     def subjects(self, host: Host) -> Iterable[Subject]:
         """Return what the machine has of this knob's subjects; nothing for processes, which are named instead."""
         return ()
+
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """Return the kinds of subject that may be named for it: its own, and those that ``members`` looks behind."""
+        return accepted(self.subject_kind)
+
+    def members(self, host: Host, subject: Subject) -> tuple[Subject, ...]:
+        """Return its own subjects that are behind one named; () when that is gone.
+
+        Raises:
+            SettingError: a subject of that kind cannot be named for it.
+        """
+        return resolve(host, subject, self.subject_kind)
 
     @abstractmethod
     def parse(self, text: str) -> Value:
