@@ -104,6 +104,8 @@ class FakeHost:
 
     def read_text(self, path: str) -> str:
         self._check(path, "read")
+        if path == "/proc/uptime" and path not in self.files:
+            return f"{self._now_ns / 1e9:.2f} 0.00\n"
         try:
             return self.files[self._resolve(path)]
         except KeyError:
@@ -203,17 +205,19 @@ class FakeHost:
         self, pid: int, comm: str, *, parent: int = 1, threads: Sequence[int] = (), start: int = 0, cgroup: str = "0::/"
     ) -> None:
         """Start a process with these further threads; they inherit from the parent as after fork(2)."""
-        self._add(pid, pid, comm, parent, start or pid, model=parent)
+        self._add(pid, pid, comm, parent, start, model=parent)
         self.files[f"/proc/{pid}/cgroup"] = cgroup + "\n"
         for tid in threads:
             self.start_thread(pid, tid)
 
     def start_thread(self, pid: int, tid: int, *, by: int = 0) -> None:
         """Start a thread of a process; it inherits from the thread ``by``, the first one unless given."""
-        self._add(pid, tid, self.files[f"/proc/{pid}/comm"].strip(), 0, tid, model=by or pid)
+        self._add(pid, tid, self.files[f"/proc/{pid}/comm"].strip(), 0, 0, model=by or pid)
         self.files[f"/proc/{tid}/cgroup"] = self.files[f"/proc/{pid}/cgroup"]
 
     def _add(self, pid: int, tid: int, comm: str, parent: int, start: int, *, model: int) -> None:
+        self.advance(0.01)  # a clock tick: no two begin at the same one
+        start = start or self._now_ns // 10_000_000
         stat = f"{tid} ({comm}) S {parent} {'0 ' * 15}1 0 {start} 0 0\n"
         self.files |= {
             f"/proc/{tid}/stat": stat,

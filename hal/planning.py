@@ -72,7 +72,7 @@ def make_plan(
         SettingError: a knob, subject or value makes no sense.
     """
     found = resolve_all(host, wanted, ours or {})
-    observed = observe(host, (setting.key for setting in found.config))
+    observed = observe(host, (setting.key for setting in found.config), coming=_creates(found.config))
     plan = diff(observed.config, found.config, machine=machine_id(host), created=time.time(), title=title)
     unread = [LeftOut(s, observed.unread[s.key]) for s in found.config if s.key in observed.unread]
     changes = tuple(replace(change, label=label(host, change.subject)) for change in plan.changes)
@@ -95,6 +95,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
     """
     settings = sorted(wanted, key=_specificity)
     named = {(s.knob, name) for s in settings for name in _names(host, s.subject)}
+    coming = _creates(settings)
     supports: dict[str, Support] = {}
     made: dict[Key, Setting] = {}
     left: list[LeftOut] = []
@@ -118,7 +119,8 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
             if why:
                 left.append(LeftOut(one, why, _name_it(subject)))
                 continue
-            knob.check(host, subject, one.value)
+            if not coming:  # a group or interface that the plan itself makes cannot be held against the machine yet
+                knob.check(host, subject, one.value)
             made[one.key] = one
     return Resolved(ServerConfig.of(made.values()), tuple(follow), tuple(left))
 
@@ -138,8 +140,12 @@ def left_alone(host: Host, setting: Setting, ours: Mapping[Key, Value]) -> str:
     return knob.pin(host, setting.subject, found)
 
 
-def observe(host: Host, keys: Iterable[Key]) -> Observed:
-    """Read the present values of these settings."""
+def observe(host: Host, keys: Iterable[Key], *, coming: bool = False) -> Observed:
+    """Read the present values of these settings.
+
+    Args:
+        coming: what is not there (other than a process) counts as absent, since the plan itself will make it.
+    """
     knobs = all_knobs()
     found: list[Setting] = []
     unread: dict[Key, str] = {}
@@ -147,7 +153,11 @@ def observe(host: Host, keys: Iterable[Key]) -> Observed:
         try:
             found.append(Setting(name, subject, knobs[name].read(host, subject)))
         except NotFoundError as error:
-            unread[name, subject] = "it is gone" if is_gone(host, subject) else str(error)
+            gone = is_gone(host, subject)
+            if coming and not gone:
+                found.append(Setting(name, subject, None))
+            else:
+                unread[name, subject] = "it is gone" if gone else str(error)
         except HalError as error:
             unread[name, subject] = str(error)
     return Observed(ServerConfig.of(found), unread)
@@ -193,6 +203,10 @@ def position(change: Change) -> tuple[object, ...]:
 def _differs(setting: Setting, found: Value) -> bool:
     knob = knob_of(setting.knob)
     return knob.is_action or not knob.same(setting.value, found)
+
+
+def _creates(settings: Iterable[Setting]) -> bool:
+    return any(setting.value is not None and knob_of(setting.knob).creates for setting in settings)
 
 
 def _specificity(setting: Setting) -> tuple[int, bool]:

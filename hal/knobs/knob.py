@@ -57,9 +57,14 @@ class Knob(ABC):
     reversibility: ClassVar[str] = EXACT
     reversal: ClassVar[str] = ""
     """What undoing does not restore; empty where it is exact."""
+    creates: ClassVar[bool] = False
+    """True when it makes and removes its subject; its value is then None where there is none."""
     is_action: ClassVar[bool] = False
     """True for something done rather than set (memory compacted, files warmed up): there is no old value, ``read`` returns
     None, and ``verify`` tells by itself whether it was done."""
+
+    def __repr__(self) -> str:
+        return self.name
 
     def support(self, host: Host) -> Support:
         """Say whether this machine has it, and whether this user may set it, without changing anything."""

@@ -1,0 +1,412 @@
+"""Plans applied and taken back, with failures and kills at every point: the machine ends as it was, or one undo makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hal.apply import apply
+from hal.cgroups import hierarchies
+from hal.errors import ChangeFailedError, PlanError, RefusedError
+from hal.fake import FakeHost
+from hal.journal import APPLIED, CLOSED, Journal
+from hal.knobs import all_knobs
+from hal.plan_json import plan_from_text, plan_to_dict
+from hal.planning import machine_id, make_plan
+from hal.settings import EXACT, Setting, Subject, Value, cgroup, process, thread, tree
+from hal.undo import interrupted, pending, undo
+from tests.hal.knobs.machine import Faults, FaultyHost, FaultyJournal, Killed, cases, furnished, snapshot
+
+SERVER = 100
+
+
+def exact_settings(host: FakeHost) -> list[Setting]:
+    """Return one setting of each knob whose undoing is exact, and some on several threads."""
+    knobs = all_knobs()
+    single = [
+        Setting(name, subject, value)
+        for name, (subject, value) in sorted(cases(host).items())
+        if knobs[name].reversibility == EXACT and not name.startswith("cpu.")
+    ]
+    root = tree(SERVER, host.tasks[SERVER].start)
+    return [*single, Setting("cpu.affinity", root, "2-3"), Setting("cpu.nice", root, 3)]
+
+
+def run(host: FakeHost, folder: Path, wanted: list[Setting], faults: Faults) -> str:
+    """Plan and apply; return "applied", "failed" or "killed"."""
+    journal = FaultyJournal(folder, faults)
+    plan = make_plan(host, wanted)
+    try:
+        apply(plan, FaultyHost(host, faults), journal)  # type: ignore[arg-type]
+    except ChangeFailedError:
+        return "failed"
+    except Killed:
+        return "killed"
+    return "applied"
+
+
+def recover(host: FakeHost, folder: Path, faults: Faults | None = None) -> None:
+    """Do what `dna undo` does after a kill; ``faults`` may kill it as well."""
+    faults = faults or Faults()
+    journal = FaultyJournal(folder, faults)
+    for transaction in interrupted(journal, machine_id(host)):
+        undone = undo(FaultyHost(host, faults), journal, transaction.identity)  # type: ignore[arg-type]
+        assert not undone.failed
+
+
+def points(folder: Path) -> dict[str, int]:
+    """Return how many writes and records applying everything takes."""
+    faults = Faults()
+    host = furnished()
+    assert run(host, folder, exact_settings(host), faults) == "applied"
+    return faults.counts
+
+
+KINDS = [
+    ("write", "fail"),
+    ("write", "kill"),
+    ("write", "kill-after"),
+    ("record", "kill"),
+    ("record", "torn"),
+    ("record", "kill-after"),
+]
+
+
+def test_at_every_point_a_failure_or_kill_leaves_the_machine_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = points(tmp_path / "count")
+    tried = 0
+    for of, kind in KINDS:
+        for at in range(1, counts[of] + 1):
+            host = furnished()
+            before, folder = snapshot(host), tmp_path / f"{of}-{kind}-{at}"
+            outcome = run(host, folder, exact_settings(host), Faults(kind, at, of))
+            tried += 1
+            where = f"{kind} at {of} {at}"
+            if kind == "fail":
+                assert outcome == "failed", where
+                assert snapshot(host) == before, where
+                assert pending(Journal(folder)) == [], where
+                continue
+            assert outcome == "killed", where
+            recover(host, folder)
+            if pending(Journal(folder)) and pending(Journal(folder))[0].state == APPLIED:
+                assert (of, at) == ("record", counts["record"]), where  # killed when all was done and recorded
+                undo(host, Journal(folder), pending(Journal(folder))[0].identity)
+            assert snapshot(host) == before, where
+            assert interrupted(Journal(folder), machine_id(host)) == []
+    with capsys.disabled():
+        print(f" [{tried} fault points over {counts['write']} writes and {counts['record']} records]", end="")
+    assert tried > 100
+
+
+def test_at_every_point_undoing_may_be_killed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = points(tmp_path / "count")
+    middle = counts["record"] // 2
+    tried = 0
+    for of, kind in KINDS[1:]:
+        at = 0
+        while True:
+            at += 1
+            host = furnished()
+            before, folder = snapshot(host), tmp_path / f"{of}-{kind}-{at}"
+            assert run(host, folder, exact_settings(host), Faults("kill", middle, "record")) == "killed"
+            try:
+                recover(host, folder, Faults(kind, at, of))
+            except Killed:
+                tried += 1
+                recover(host, folder)
+                assert snapshot(host) == before, f"{kind} at {of} {at} of undoing"
+                continue
+            assert snapshot(host) == before
+            break
+    with capsys.disabled():
+        print(f" [{tried} fault points while undoing]", end="")
+    assert tried > 20
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[list[int], Faults]]:
+    """Return several plans, each of some settings by number, with what goes wrong in each."""
+    fault = st.sampled_from([("", ""), *[(kind, of) for of, kind in KINDS]])
+    one = st.tuples(st.lists(st.integers(0, 200), min_size=1, max_size=8), fault, st.integers(1, 30))
+    return [
+        (numbers, Faults(kind, at, of or "write"))
+        for numbers, (kind, of), at in draw(st.lists(one, min_size=1, max_size=4))
+    ]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(history=histories())
+def test_any_history_can_be_taken_back(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[list[int], Faults]]
+) -> None:
+    host, folder = furnished(), tmp_path_factory.mktemp("journal")
+    initial = snapshot(host)
+    offered = exact_settings(host)
+    for numbers, faults in history:
+        before = snapshot(host)
+        wanted = list({s.key: s for s in (offered[n % len(offered)] for n in numbers)}.values())
+        outcome = run(host, folder, wanted, faults)
+        if outcome == "failed":
+            assert snapshot(host) == before
+        elif outcome == "killed":
+            recover(host, folder)
+    for transaction in pending(Journal(folder)):
+        assert not undo(host, Journal(folder), transaction.identity).failed
+    assert snapshot(host) == initial
+
+
+# --- processes
+
+
+def server(host: FakeHost) -> Subject:
+    return tree(SERVER, host.tasks[SERVER].start)
+
+
+def affinities(host: FakeHost) -> dict[int, str]:
+    return {tid: "".join(map(str, task.affinity)) for tid, task in host.tasks.items()}
+
+
+def test_a_tree_is_set_whole_and_others_are_not(tmp_path: Path) -> None:
+    host = furnished()
+    apply(make_plan(host, [Setting("cpu.affinity", server(host), "0-1")]), host, Journal(tmp_path))
+    found = affinities(host)
+    assert {tid for tid, cpus in found.items() if cpus == "01"} == {100, 101, 102, 110}
+
+
+def test_threads_that_start_meanwhile_are_set_too(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [Setting("cpu.affinity", server(host), "0-1")])
+    host.start_thread(SERVER, 103)
+    host.start(120, "late", parent=110)
+    before = snapshot(host)
+    journal = Journal(tmp_path)
+    done = apply(plan, host, journal)
+    assert affinities(host)[103] == affinities(host)[120] == "01"
+    undo(host, journal, done.identity)
+    assert snapshot(host) == before
+
+
+def test_those_started_later_are_given_back_what_their_parents_had(tmp_path: Path) -> None:
+    host = furnished()
+    journal = Journal(tmp_path)
+    done = apply(make_plan(host, [Setting("cpu.affinity", server(host), "0-1")]), host, journal)
+    host.start_thread(SERVER, 104)
+    host.start(130, "heir", parent=110)
+    assert affinities(host)[104] == affinities(host)[130] == "01"
+    undo(host, journal, done.identity)
+    assert affinities(host)[104] == affinities(host)[130] == "01234567"
+
+
+def test_one_that_had_the_value_before_keeps_it(tmp_path: Path) -> None:
+    host = furnished()
+    host.set_affinity(110, (0, 1))
+    journal = Journal(tmp_path)
+    done = apply(make_plan(host, [Setting("cpu.affinity", server(host), "0-1")]), host, journal)
+    undo(host, journal, done.identity)
+    assert affinities(host)[110] == "01"
+    assert affinities(host)[100] == "01234567"
+
+
+def test_pins_kernel_threads_and_init_are_left_alone_unless_named() -> None:
+    host = furnished()
+    host.set_affinity(110, (5,))
+    everything = [Setting("cpu.affinity", tree(1, host.tasks[1].start), "0-1")]
+    plan = make_plan(host, everything)
+    assert "thread 110" in {str(left.setting.subject) for left in plan.left_out}
+    assert "110" not in {change.subject.name for change in plan.changes}
+    named = make_plan(host, [*everything, Setting("cpu.affinity", process(110, host.tasks[110].start), "0-1")])
+    assert "110" in {change.subject.name for change in named.changes}
+
+
+def test_kernel_threads_and_init_in_a_cgroup_are_left_alone() -> None:
+    host = furnished()
+    root = next(iter(hierarchy.mount for hierarchy in hierarchies(host)))
+    host.files[f"{root}/cgroup.procs"] = "1\n2\n200\n"
+    plan = make_plan(host, [Setting("cpu.nice", cgroup("/"), 7)])
+    assert {change.subject.name for change in plan.changes} & {"1", "2"} == set()
+    assert {"thread 1", "thread 2"} <= {str(left.setting.subject) for left in plan.left_out}
+
+
+def test_what_ended_is_normal(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [Setting("cpu.affinity", server(host), "0-1")])
+    host.end(110)
+    journal = Journal(tmp_path)
+    done = apply(plan, host, journal)
+    assert [change.subject.name for change in done.gone] == ["110"]
+    host.end(SERVER)
+    undone = undo(host, journal, done.identity)
+    assert not undone.failed
+    assert len(undone.gone) == 3
+    assert pending(journal) == []
+
+
+def test_a_reused_id_is_another_process(tmp_path: Path) -> None:
+    host = furnished()
+    journal = Journal(tmp_path)
+    done = apply(make_plan(host, [Setting("cpu.affinity", thread(200, host.tasks[200].start), "0-1")]), host, journal)
+    host.end(200)
+    host.start(200, "stranger")
+    host.set_affinity(200, (0, 1))
+    undo(host, journal, done.identity)
+    assert affinities(host)[200] == "01"
+
+
+# --- guards
+
+
+def one(host: FakeHost, value: Value = "0-1") -> Setting:
+    return Setting("cpu.affinity", thread(200, host.tasks[200].start), value)
+
+
+def test_a_machine_that_moved_is_refused_and_nothing_written(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [one(host), Setting("cpu.nice", one(host).subject, 4)])
+    host.set_affinity(200, (6,))
+    host.writes.clear()
+    with pytest.raises(RefusedError, match=r"cpu\.affinity of thread 200 is 6, and was 0-7"):
+        apply(plan, host, Journal(tmp_path))
+    assert host.writes == []
+
+
+def test_what_is_done_already_is_not_done_again_nor_taken_back(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [one(host)])
+    host.set_affinity(200, (0, 1))
+    done = apply(plan, host, Journal(tmp_path))
+    assert (len(done.already), done.done) == (1, ())
+    undo(host, Journal(tmp_path), done.identity)
+    assert affinities(host)[200] == "01"
+
+
+def test_somebody_elses_value_is_theirs(tmp_path: Path) -> None:
+    host = furnished()
+    journal = Journal(tmp_path)
+    done = apply(make_plan(host, [one(host)]), host, journal)
+    host.set_affinity(200, (3,))
+    undone = undo(host, journal, done.identity)
+    assert affinities(host)[200] == "3"
+    assert "theirs" in undone.kept[0].left
+    assert pending(journal) == []
+
+
+def test_the_older_of_two_is_not_taken_back_under_the_newer(tmp_path: Path) -> None:
+    host = furnished()
+    journal = Journal(tmp_path)
+    first = apply(make_plan(host, [one(host)]), host, journal)
+    second = apply(make_plan(host, [one(host, "2")]), host, journal)
+    with pytest.raises(RefusedError, match=second.identity):
+        undo(host, journal, first.identity)
+    for transaction in pending(journal):
+        undo(host, journal, transaction.identity)
+    assert affinities(host)[200] == "01234567"
+
+
+def test_an_interrupted_plan_comes_first(tmp_path: Path) -> None:
+    host = furnished()
+    faults = Faults("kill-after", 1, "write")
+    assert run(host, tmp_path, [one(host)], faults) == "killed"
+    with pytest.raises(RefusedError, match="interrupted"):
+        apply(make_plan(host, [one(host, "2")]), host, Journal(tmp_path))
+    recover(host, tmp_path)
+    apply(make_plan(host, [one(host, "2")]), host, Journal(tmp_path))
+
+
+def test_two_appliers_exclude_each_other(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [one(host)])
+    with Journal(tmp_path).lock(), pytest.raises(RefusedError, match="another dna"):
+        apply(plan, host, Journal(tmp_path))
+
+
+def test_after_a_restart_nothing_is_left_to_undo(tmp_path: Path) -> None:
+    host = furnished()
+    journal = Journal(tmp_path)
+    done = apply(make_plan(host, [one(host)]), host, journal)
+    host.files["/proc/sys/kernel/random/boot_id"] = "another\n"
+    host.writes.clear()
+    assert undo(host, journal, done.identity).restarted
+    assert host.writes == []
+    assert journal.find(done.identity).state == CLOSED
+
+
+@pytest.mark.parametrize("field", ["hostname", "boot_id"])
+def test_a_plan_for_elsewhere_is_refused(tmp_path: Path, field: str) -> None:
+    host = furnished()
+    plan = make_plan(host, [one(host)])
+    plan = replace(plan, machine=replace(plan.machine, **{field: "other"}))
+    with pytest.raises(PlanError):
+        apply(plan, host, Journal(tmp_path))
+
+
+def test_a_setting_that_does_not_take_is_undone_and_said(tmp_path: Path) -> None:
+    host = furnished()
+    path = "/proc/sys/kernel/numa_balancing"
+    host.files[path] = "0\n"
+    host.handlers[path] = lambda old, _new: old
+    before = snapshot(host)
+    wanted = [
+        one(host),
+        Setting("memory.numa_balancing", Subject("system"), all_knobs()["memory.numa_balancing"].parse("1")),
+    ]
+    with pytest.raises(ChangeFailedError, match=r"memory\.numa_balancing.*was taken back"):
+        apply(make_plan(host, wanted), host, Journal(tmp_path))
+    assert snapshot(host) == before
+
+
+# --- plans as data
+
+
+def test_a_plan_survives_its_file() -> None:
+    import json
+
+    host = furnished()
+    plan = make_plan(host, exact_settings(host), title="all at once")
+    assert plan.changes
+    assert plan_from_text(json.dumps(plan_to_dict(plan))) == plan
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda plan: [],
+        lambda plan: {**plan, "schema": "workload-dna/plan/99"},
+        lambda plan: {**plan, "changes": [{**plan["changes"][0], "knob": "cpu.nothing"}]},
+        lambda plan: {**plan, "changes": [{**plan["changes"][0], "new": "7-0-7"}]},
+        lambda plan: {**plan, "changes": [{**plan["changes"][0], "new": ["0"]}]},
+        lambda plan: {**plan, "changes": [{**plan["changes"][0], "subject": {"kind": "nic", "name": "x"}}]},
+        lambda plan: {**plan, "changes": [{}]},
+        lambda plan: {key: value for key, value in plan.items() if key != "machine"},
+    ],
+)
+def test_a_spoiled_plan_is_refused(spoil: Callable[[Any], Any]) -> None:
+    import json
+
+    host = furnished()
+    data = plan_to_dict(make_plan(host, [one(host)]))
+    with pytest.raises(PlanError):
+        plan_from_text(json.dumps(spoil(data)))
+
+
+@given(
+    text=st.one_of(
+        st.text(max_size=40),
+        st.recursive(st.none() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)).map(
+            repr
+        ),
+    )
+)
+def test_no_text_breaks_the_reader(text: str) -> None:
+    with pytest.raises(PlanError):
+        plan_from_text(text)
