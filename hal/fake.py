@@ -20,6 +20,8 @@ type BinaryHandler = Callable[[bytearray, int, bytes], None]
 """Write bytes into a binary file's content at an offset, as the device would have it."""
 
 
+type AdviceHandler = Callable[[int, Sequence[tuple[int, int]], int], int]
+"""From a process, ranges and advice to how many bytes the kernel took, with what that does to the machine's files."""
 @dataclass(slots=True)
 class FakeTask:
     """One thread of a machine in memory."""
@@ -34,6 +36,11 @@ def selector(old: str, written: str) -> str:
     """Behave like a file of choices: ``always [madvise] never``.
 
     Raises:
+_PAGE = 4096
+_OWN_PAGE = 1 << 63 | 1 << 56
+"""Entry of pagemap: present, and mapped by this process only."""
+
+
         OSError: EINVAL for what is none of the choices.
     """
     words = old.replace("[", "").replace("]", "").split()
@@ -89,6 +96,9 @@ class FakeHost:
     def _check(self, path: str, action: str) -> None:
         if path in self.denied:
             raise translate(errno.EACCES, path, action)
+        self.on_advice: AdviceHandler | None = None
+        self.page_cache: dict[str, set[int]] = {}
+        """By file, the numbers of its pages that are cached."""
 
     def _resolve(self, path: str) -> str:
         for link, destination in self.links.items():
@@ -282,7 +292,7 @@ class FakeHost:
             raise translate(errno.ESRCH, f"process {pid}", "advise on")
         self.writes.append((f"advice {pid}", f"{advice}: {list(ranges)}"))
         self.advised.append((pid, tuple(ranges), advice))
-        return sum(length for _, length in ranges)
+        return self.on_advice(pid, ranges, advice) if self.on_advice else sum(length for _, length in ranges)
 
     def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
         if pid not in self.pages:
@@ -300,3 +310,21 @@ class FakeHost:
         if name not in self.syscalls:
             raise translate(errno.ENOSYS, name, "call")
         return self.syscalls[name](*arguments)
+    def page_map(self, pid: int, address: int, count: int) -> NDArray[np.uint64]:
+        known = self.pages.get(pid, {})
+        pages = range(address, address + count * _PAGE, _PAGE)
+        return np.array([_OWN_PAGE if page in known else 0 for page in pages], dtype=np.uint64)
+
+    def file_size(self, path: str) -> int:
+        return len(self.read_text(path))
+
+    def cached(self, path: str, offset: int, length: int) -> int:
+        end = min(offset + length, self.file_size(path))
+        pages = range(offset // _PAGE, -(-end // _PAGE))
+        return min(len(self.page_cache.get(path, set()) & set(pages)) * _PAGE, max(end - offset, 0))
+
+    def preload(self, path: str, offset: int, length: int) -> None:
+        end = min(offset + length, self.file_size(path))
+        self.writes.append((path, f"preload {offset}-{end}"))
+        self.page_cache.setdefault(path, set()).update(range(offset // _PAGE, -(-end // _PAGE)))
+

@@ -6,15 +6,18 @@ import ctypes
 import errno
 import os
 import platform
+import stat
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hal.errors import UnsupportedError, translate
+from hal.page_cache import cached_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_READ_AT_ONCE = 1 << 20
 _MPOL_MF_MOVE = 1 << 1  # include/uapi/linux/mempolicy.h
 
 # Numbers of the generic table (include/uapi/asm-generic/unistd.h), shared by aarch64, riscv64 and loongarch64,
@@ -174,7 +179,10 @@ class Host(Protocol):
         ...
 
     def move_pages(self, pid: int, addresses: NDArray[np.uint64], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Move pages of a process to nodes; return where each is then, or a negative errno; shapes are equal."""
+        """Move pages of a process to nodes; return where each is then, or a negative errno; shapes are equal.
+
+        -EAGAIN also stands for pages that the kernel did not come to: it stops after the first that it cannot move.
+        """
         ...
 
     def advise(self, pid: int, start: int, ranges: Sequence[tuple[int, int]], advice: int) -> int:
@@ -189,8 +197,27 @@ class Host(Protocol):
         """Return the NUMA node of each page of a process, or a negative errno; same shape as ``addresses``."""
         ...
 
+    def page_map(self, pid: int, address: int, count: int) -> NDArray[np.uint64]:
+        """Return the entries of /proc/PID/pagemap for ``count`` pages of a process from an address on; fewer at its end.
+
+        Bits are those of Documentation/admin-guide/mm/pagemap.rst; no frame numbers are asked for.
+        """
+        ...
+
     def read_memory(self, pid: int, address: int, size: int) -> bytes:
-        """Return bytes of another process's memory."""
+        """Return bytes of another process's memory; pages that are not there are faulted in as if it had read them."""
+        ...
+
+    def file_size(self, path: str) -> int:
+        """Return the size of a regular file in bytes; ``UnsupportedError`` of what is none."""
+        ...
+
+    def cached(self, path: str, offset: int, length: int) -> int:
+        """Return how many bytes of a part of a regular file are in the page cache, counted in pages."""
+        ...
+
+    def preload(self, path: str, offset: int, length: int) -> None:
+        """Read a part of a regular file into the page cache, and wait until it is there."""
         ...
 
     def syscall(self, name: str, *arguments: int) -> int:
@@ -347,7 +374,8 @@ class LinuxHost:
 
         pages = np.ascontiguousarray(addresses, dtype=np.uint64)
         targets = np.ascontiguousarray(nodes, dtype=np.int32)
-        status = np.zeros(len(pages), dtype=np.int32)
+        # The kernel leaves the status of what it did not come to as it was.
+        status = np.full(len(pages), -errno.EAGAIN, dtype=np.int32)
         self.syscall(
             "move_pages", pid, len(pages), pages.ctypes.data, targets.ctypes.data, status.ctypes.data, _MPOL_MF_MOVE
         )
@@ -376,12 +404,49 @@ class LinuxHost:
         self.syscall("move_pages", pid, len(pages), pages.ctypes.data, 0, status.ctypes.data, 0)
         return status
 
+    def page_map(self, pid: int, address: int, count: int) -> NDArray[np.uint64]:
+        import numpy as np
+
+        entries = self._read_at(f"/proc/{pid}/pagemap", address // _PAGE * 8, count * 8)
+        return np.frombuffer(entries, dtype=np.uint64)
+
     def read_memory(self, pid: int, address: int, size: int) -> bytes:
-        path = f"/proc/{pid}/mem"
+        return self._read_at(f"/proc/{pid}/mem", address, size)
+
+    def _read_at(self, path: str, offset: int, size: int) -> bytes:
         try:
             descriptor = os.open(self._at(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return os.pread(descriptor, size, address)
+                return os.pread(descriptor, size, offset)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise translate(error.errno or 0, path, "read") from error
+
+    def file_size(self, path: str) -> int:
+        with self._regular(path) as descriptor:
+            return os.fstat(descriptor).st_size
+
+    def cached(self, path: str, offset: int, length: int) -> int:
+        with self._regular(path) as descriptor:
+            return cached_bytes(descriptor, offset, min(length, os.fstat(descriptor).st_size - offset))
+
+    def preload(self, path: str, offset: int, length: int) -> None:
+        buffer = bytearray(min(length, _READ_AT_ONCE))
+        with self._regular(path) as descriptor:
+            end = offset + length
+            while offset < end and (got := os.preadv(descriptor, [memoryview(buffer)[: end - offset]], offset)):
+                offset += got
+
+    @contextmanager
+    def _regular(self, path: str) -> Iterator[int]:
+        """Open a regular file for reading; what happens inside is translated too."""
+        try:
+            descriptor = os.open(self._at(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise UnsupportedError(f"{path} is no regular file", subject=path)
+                yield descriptor
             finally:
                 os.close(descriptor)
         except OSError as error:
