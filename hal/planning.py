@@ -182,6 +182,7 @@ def diff(
 def change_of(setting: Setting, old: Value) -> Change:
     """Return the change that makes a setting where there was ``old``."""
     knob = knob_of(setting.knob)
+    old = knob.replaced(old, setting.value)
     return Change(
         setting.knob,
         setting.subject,

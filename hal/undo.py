@@ -161,7 +161,7 @@ class _Taking:
             return "" if change.old is None else f"it is not there any more: {error}"
         ours = (change.new, change.old, *(() if step.done else knob.between(change)))
         if any(knob.same(value, found) for value in ours):
-            return ""
+            return "" if knob.same(change.old, found) else knob.keep(self._host, change.subject)
         if change.reversibility == APPROXIMATE and not step.done:
             return ""  # killed while moving: what is found lies somewhere between the two
         return f"somebody set it to {show(found)} since: it is theirs"

@@ -132,6 +132,14 @@ class Knob(ABC):
         """Return the values that may be found when a kill interrupted ``write``, apart from the old and the new one."""
         return ()
 
+    def replaced(self, old: Value, new: Value) -> Value:
+        """Return the part of the value found that a new one replaces: what undoing puts back. All of it, as a rule."""
+        return old
+
+    def keep(self, host: Host, subject: Subject) -> str:
+        """Return why a value of ours is not to be taken back since others rely on it by now, "" when it is."""
+        return ""
+
     def pin(self, host: Host, subject: Subject, found: Value) -> str:
         """Return why the present value looks deliberate, so that only naming the subject itself changes it; else ""."""
         return ""
