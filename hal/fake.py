@@ -89,6 +89,8 @@ class FakeHost:
         self.tasks: dict[int, FakeTask] = {}
         self.dir_contents: dict[str, Mapping[str, str]] = {}
         """Files that appear in a directory made below a path: what cgroupfs does."""
+        self.makers: dict[str, Callable[[str], None]] = {}
+        """Called with each directory made below a path, where what appears depends on more than that: fills ``files``."""
         self.advised: list[tuple[int, tuple[tuple[int, int], ...], int]] = []
         self._uid = uid
         self._now_ns = 1_000_000_000
@@ -150,16 +152,23 @@ class FakeHost:
         contents = self.dir_contents[max(below, key=len)] if below else {"": ""}
         for name, text in contents.items():
             self.files[f"{path}/{name}"] = text
+        for place, fill in self.makers.items():
+            if path.startswith(place + "/"):
+                fill(path)
 
     def remove_dir(self, path: str) -> None:
         self._check(path, "remove")
         if not self.exists(path):
             raise translate(errno.ENOENT, path, "remove")
-        if self.files.get(f"{path}/cgroup.procs", "").strip():
+        if self.files.get(f"{path}/cgroup.procs", "").strip() or self._groups_below(path):
             raise translate(errno.EBUSY, path, "remove")
         self.writes.append((path, "rmdir"))
         for name in [name for name in self.files if name.startswith(f"{path}/")]:
             del self.files[name]
+
+    def _groups_below(self, path: str) -> bool:
+        own = f"{path}/cgroup.procs"
+        return any(n.startswith(f"{path}/") and n.endswith("/cgroup.procs") and n != own for n in self.files)
 
     def list_dir(self, path: str) -> list[str]:
         self._check(path, "list")
