@@ -15,7 +15,7 @@ from types import ModuleType
 from hal import topology_sysfs
 from hal.errors import HostError, NotFoundError, TopologyError
 from hal.host import Host, LinuxHost
-from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
+from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, PciInfo, Topology, domains
 
 __all__ = [
     "UNKNOWN_NODE",
@@ -23,11 +23,13 @@ __all__ = [
     "Cpu",
     "Device",
     "NumaNode",
+    "PciInfo",
     "Topology",
     "domains",
     "from_synthetic",
     "from_xml",
     "live",
+    "named",
 ]
 
 
@@ -75,6 +77,18 @@ def from_synthetic(text: str) -> Topology:
     """
     topology: Topology = _hwloc().read_synthetic(text)
     return topology
+
+
+def named(text: str, host: Host | None = None) -> Topology:
+    """Return the topology that a user names: an hwloc XML file, or else a synthetic description.
+
+    Raises:
+        TopologyError: it is neither.
+    """
+    looks_like_path = text.endswith(".xml") or text.startswith(("/", "./", "../"))
+    if text and (looks_like_path or (host or LinuxHost()).exists(text)):
+        return from_xml(text, host)
+    return from_synthetic(text)
 
 
 def _hwloc() -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyhwloc import Topology as Hwloc
@@ -13,7 +13,17 @@ from pyhwloc.topology import TopologyFlags, TypeFilter
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
+from hal.topology_values import (
+    UNKNOWN_NODE,
+    Cache,
+    Cpu,
+    Device,
+    NumaNode,
+    PciInfo,
+    Topology,
+    domains,
+    last_cache_sharers,
+)
 
 # Plugins that would start a GPU runtime, and with it allocate memory on the GPU, only to name it.
 _RUNTIMES = ("cuda", "nvml", "opencl", "gl", "rsmi", "levelzero")
@@ -88,15 +98,18 @@ def _convert(hwloc: Any, source: str, *, has_cpu: frozenset[int] | None) -> Topo
     core_of = _membership(hwloc.iter_cores())
     kinds = _cpu_kinds(hwloc)
     allowed = set(hwloc.allowed_cpuset)
-    last = {cpu: _last_cache(cpu, caches) or _package_cpus(cpu, package_of, online) for cpu in online}
-    llcs = domains(last)
+    llcs = domains(last_cache_sharers(caches, package_of, online))
+    claims: dict[int, list[NumaNode]] = {}
+    for node in nodes:
+        for cpu in node.cpus:
+            claims.setdefault(cpu, []).append(node)
     llc_of = {cpu: index for index, members in enumerate(llcs) for cpu in members}
     cpus = tuple(
         Cpu(
             os_index=cpu,
             core=core,
             package=package_of.get(cpu, 0),
-            node=_nearest_node(cpu, nodes, has_cpu),
+            node=_nearest_node(claims.get(cpu, ()), has_cpu),
             llc=llc_of[cpu],
             kind=next((index for index, (_, members) in enumerate(kinds) if cpu in members), 0),
             allowed=cpu in allowed,
@@ -114,8 +127,14 @@ def _convert(hwloc: Any, source: str, *, has_cpu: frozenset[int] | None) -> Topo
         llcs=llcs,
         distances=_distances(hwloc, nodes),
         devices=_devices(hwloc),
+        offline=tuple(sorted(set(hwloc.get_root_obj().complete_cpuset) - online)),
         cpu_kinds=tuple(name for name, _ in kinds),
+        model=next((name for package in hwloc.iter_packages() if (name := _model(package))), ""),
     )
+
+
+def _model(package: Any) -> str:
+    return str(package.info.get("CPUModel", "")).strip()
 
 
 def _index(thing: Any) -> int:
@@ -139,25 +158,26 @@ def _dense(online: set[int], core_of: dict[int, int]) -> dict[int, int]:
 
 
 def _nodes(hwloc: Any, online: set[int]) -> tuple[NumaNode, ...]:
+    allowed = set(hwloc.allowed_nodeset)
     nodes = [
         NumaNode(
             os_index=_index(node),
             cpus=tuple(cpu for cpu in _members(node) if cpu in online),
             memory_bytes=int(node.local_memory),
             kind=node.subtype or "",
+            allowed=_index(node) in allowed,
         )
         for node in hwloc.iter_numa_nodes()
     ]
     return tuple(sorted(nodes, key=lambda node: node.os_index))
 
 
-def _nearest_node(cpu: int, nodes: tuple[NumaNode, ...], has_cpu: frozenset[int] | None) -> int:
-    """Return the node the kernel would call this CPU's own.
+def _nearest_node(claims: Sequence[NumaNode], has_cpu: frozenset[int] | None) -> int:
+    """Return the node the kernel would call a CPU's own, of those that claim it.
 
     hwloc gives memory-only nodes the CPUs they are near to, so several nodes may claim one CPU. The kernel's word
     (``has_cpu``) decides where there is one; else plain DRAM before other kinds, the closest, the lowest number.
     """
-    claims = [node for node in nodes if cpu in node.cpus]
     own = [node for node in claims if has_cpu is not None and node.os_index in has_cpu]
     ranked = sorted(own or claims, key=lambda node: (node.kind not in ("", "DRAM"), len(node.cpus), node.os_index))
     return ranked[0].os_index if ranked else UNKNOWN_NODE
@@ -175,15 +195,6 @@ def _caches(hwloc: Any, online: set[int]) -> tuple[Cache, ...]:
         if cache.is_dcache()
     ]
     return tuple(sorted(caches, key=lambda cache: (cache.level, cache.cpus)))
-
-
-def _last_cache(cpu: int, caches: tuple[Cache, ...]) -> tuple[int, ...]:
-    """Return the CPUs that share this one's outermost cache, or none; cores of one chip may differ in theirs."""
-    return max(((cache.level, cache.cpus) for cache in caches if cpu in cache.cpus), default=(0, ()))[1]
-
-
-def _package_cpus(cpu: int, package_of: dict[int, int], online: set[int]) -> tuple[int, ...]:
-    return tuple(sorted(other for other in online if package_of.get(other, 0) == package_of.get(cpu, 0)))
 
 
 def _cpu_kinds(hwloc: Any) -> list[tuple[str, frozenset[int]]]:
@@ -212,24 +223,44 @@ def _devices(hwloc: Any) -> tuple[Device, ...]:
     for device in hwloc.iter_os_devices():
         types = int(device.attr.types)
         kind = next((name for bit, name in _DEVICE_KINDS if types & bit), "pci")
-        named.append(Device(device.name or "", kind, _address(device.parent), _device_node(device)))
+        address = _address(device.parent)
+        named.append(Device(device.name or "", kind, address, _device_node(device), _pci(device.parent)))
     covered = {device.address for device in named}
     bare = [
-        Device(device.name or _address(device), "pci", _address(device), _device_node(device))
+        Device(device.name or _address(device), "pci", _address(device), _device_node(device), _pci(device))
         for device in hwloc.iter_pci_devices()
         if _address(device) not in covered
     ]
     return tuple(sorted([*named, *bare], key=lambda device: (device.kind, device.name, device.address)))
 
 
-def _address(thing: Any) -> str:
-    while thing is not None and not thing.is_pci_device():
-        if not thing.is_io():
-            return ""
+def _function(thing: Any) -> Any:
+    """Return the PCI device that something sits on or is, or None."""
+    while thing is not None and thing.is_io() and not thing.is_pci_device():
         thing = thing.parent
-    if thing is None:
+    return thing if thing is not None and thing.is_io() else None
+
+
+def _pci(thing: Any) -> PciInfo | None:
+    function = _function(thing)
+    if function is None:
+        return None
+    attr, info = function.attr, function.info
+    words = (info.get("PCIVendor", ""), info.get("PCIDevice", ""))
+    return PciInfo(
+        class_code=attr.base_class << 16 | attr.subclass << 8 | attr.prog_if,
+        vendor=int(attr.vendor_id),
+        device=int(attr.device_id),
+        model=" ".join(word for word in words if word),
+        bytes_per_s=float(attr.linkspeed) * 1e9 or None,
+    )
+
+
+def _address(thing: Any) -> str:
+    function = _function(thing)
+    if function is None:
         return ""
-    attr = thing.attr
+    attr = function.attr
     return f"{attr.domain:04x}:{attr.bus:02x}:{attr.dev:02x}.{attr.func:x}"
 
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 
+from hal.allowed import allowed_cpus, allowed_nodes
+from hal.devices import read as read_devices
 from hal.errors import HostError, TopologyError
 from hal.host import Host
 from hal.lists import parse_cpu_list
-from hal.topology_values import UNKNOWN_NODE, Cache, Cpu, Device, NumaNode, Topology, domains
+from hal.topology_values import (
+    UNKNOWN_NODE,
+    Cache,
+    Cpu,
+    Device,
+    NumaNode,
+    PciInfo,
+    Topology,
+    domains,
+    last_cache_sharers,
+)
 
 _CPU = "/sys/devices/system/cpu"
 _NODE = "/sys/devices/system/node"
@@ -26,11 +38,11 @@ def read(host: Host, *, source: str, devices: bool = True) -> Topology:
             "neither /sys/devices/system/cpu nor /proc names a CPU",
             remedy="mount /sys and /proc, or read the topology from an hwloc XML file",
         )
+    allowed = allowed_cpus(host)
     nodes = _nodes(host, online)
     caches = _caches(host, online)
     packages = {cpu: _number(host, f"{_CPU}/cpu{cpu}/topology/physical_package_id", 0) for cpu in online}
-    last = {cpu: _last_cache(cpu, caches) or tuple(c for c in online if packages[c] == packages[cpu]) for cpu in online}
-    llcs = domains(last)
+    llcs = domains(last_cache_sharers(caches, packages, online))
     llc_of = {cpu: index for index, members in enumerate(llcs) for cpu in members}
     package_index = {number: index for index, number in enumerate(sorted(set(packages.values())))}
     cores = _cores(host, online)
@@ -45,6 +57,7 @@ def read(host: Host, *, source: str, devices: bool = True) -> Topology:
                 node=node_of.get(cpu, UNKNOWN_NODE),
                 llc=llc_of[cpu],
                 kind=next((index for index, (_, members) in enumerate(kinds) if cpu in members), 0),
+                allowed=allowed is None or cpu in allowed,
             )
             for cpu in online
         ),
@@ -55,6 +68,8 @@ def read(host: Host, *, source: str, devices: bool = True) -> Topology:
         llcs=llcs,
         distances=_distances(host, nodes),
         devices=_devices(host) if devices else (),
+        # Not /sys/devices/system/cpu/offline, which names every number that the kernel has room for.
+        offline=tuple(cpu for cpu in _list(host, f"{_CPU}/present") if cpu not in online),
         cpu_kinds=tuple(name for name, _ in kinds),
     )
 
@@ -115,13 +130,14 @@ def _nodes(host: Host, online: tuple[int, ...]) -> tuple[NumaNode, ...]:
     if not numbers:  # a kernel without CONFIG_NUMA: all memory is one node
         total = re.search(r"^MemTotal:\s+(\d+) kB", _text(host, "/proc/meminfo"), flags=re.MULTILINE)
         return (NumaNode(0, online, int(total[1]) * 1024 if total else 0),)
-    return tuple(_node(host, number, online) for number in numbers)
+    allowed = allowed_nodes(host)
+    return tuple(_node(host, number, online, allowed is None or number in allowed) for number in numbers)
 
 
-def _node(host: Host, number: int, online: tuple[int, ...]) -> NumaNode:
+def _node(host: Host, number: int, online: tuple[int, ...], allowed: bool) -> NumaNode:
     cpus = tuple(cpu for cpu in _list(host, f"{_NODE}/node{number}/cpulist") if cpu in online)
     total = re.search(r"MemTotal:\s+(\d+) kB", _text(host, f"{_NODE}/node{number}/meminfo"))
-    return NumaNode(number, cpus, int(total[1]) * 1024 if total else 0)
+    return NumaNode(number, cpus, int(total[1]) * 1024 if total else 0, allowed=allowed)
 
 
 def _distances(host: Host, nodes: tuple[NumaNode, ...]) -> tuple[tuple[float, ...], ...]:
@@ -152,10 +168,6 @@ def _cache(host: Host, base: str, cpu: int, online: tuple[int, ...]) -> Cache | 
     return Cache(level, int(size[1]) * _UNITS[size[2]] if size else 0, tuple(sorted(shared)))
 
 
-def _last_cache(cpu: int, caches: tuple[Cache, ...]) -> tuple[int, ...]:
-    return max(((cache.level, cache.cpus) for cache in caches if cpu in cache.cpus), default=(0, ()))[1]
-
-
 def _kinds(host: Host) -> list[tuple[str, tuple[int, ...]]]:
     """Return the kinds of core that a hybrid x86 machine has, by its per-kind PMUs; least capable first."""
     found = [(name, _list(host, f"/sys/devices/{pmu}/cpus")) for pmu, name in _HYBRID]
@@ -167,16 +179,19 @@ _HYBRID = (("cpu_lowpower", "IntelLowPower"), ("cpu_atom", "IntelAtom"), ("cpu_c
 
 
 def _devices(host: Host) -> tuple[Device, ...]:
-    """Return the network interfaces that sit on a device; hwloc knows more."""
-    found: list[Device] = []
-    for name in _names(host, "/sys/class/net"):
-        base = f"/sys/class/net/{name}/device"
-        if not host.exists(base):
-            continue
-        # A virtio interface sits on a virtio device, and that on the PCI device.
-        uevent = _text(host, f"{base}/uevent") + "\n" + _text(host, f"{base}/../uevent")
-        address = re.search(r"^PCI_SLOT_NAME=(\S+)", uevent, flags=re.MULTILINE)
-        found.append(
-            Device(name, "net", address[1] if address else "", _number(host, f"{base}/numa_node", UNKNOWN_NODE))
-        )
-    return tuple(found)
+    """Return what the operating system has names for; hwloc knows more."""
+    found = read_devices(host)
+    info = {
+        device.address: PciInfo(device.class_code, device.vendor, device.device, device.model, device.bytes_per_s)
+        for device in found.pci
+    }
+    nics = [Device(nic.name, "net", nic.address, nic.node, info.get(nic.address)) for nic in found.nics]
+    disks = [Device(disk.name, "storage", disk.address, disk.node, info.get(disk.address)) for disk in found.blocks]
+    taken = {device.name for device in [*nics, *disks]}
+    gpus = [
+        Device(name, gpu.kind, gpu.address, gpu.node, info[gpu.address])
+        for gpu in found.gpus
+        for name in gpu.names
+        if name not in taken
+    ]
+    return tuple(sorted([*nics, *disks, *gpus], key=lambda device: (device.kind, device.name, device.address)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,8 @@ class NumaNode:
     """0 when the description does not say."""
     kind: str = ""
     """Kind of memory where known: "DRAM", "HBM", "CXL-DRAM", ..."""
+    allowed: bool = True
+    """False when this process's cpuset forbids memory of this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,19 @@ class Cache:
     level: int
     size_bytes: int
     cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PciInfo:
+    """What a description says of a PCI function besides where it is."""
+
+    class_code: int
+    """24 bits: base class, sub-class, programming interface."""
+    vendor: int
+    device: int
+    model: str = ""
+    bytes_per_s: float | None = None
+    """What its link carries in one direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class Device:
     """PCI address such as "0000:3b:00.0", or empty."""
     node: int
     """OS index of the NUMA node that it is attached to, or UNKNOWN_NODE."""
+    pci: PciInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +93,12 @@ class Topology:
     distances: tuple[tuple[float, ...], ...] = ()
     """Distance from ``nodes[i]`` to ``nodes[j]`` as the firmware states it (10 is local); empty when unknown."""
     devices: tuple[Device, ...] = ()
+    offline: tuple[int, ...] = ()
+    """CPUs that are there but switched off; they are in nothing else."""
     cpu_kinds: tuple[str, ...] = ()
     """Names of the kinds of core on a hybrid machine; empty where all are alike."""
+    model: str = ""
+    """The processor's, where the description names it."""
 
     @property
     def cpu_count(self) -> int:
@@ -134,6 +154,22 @@ class Topology:
         for cpu, value in values.items():
             array[cpu] = value
         return array
+
+
+def last_cache_sharers(
+    caches: Iterable[Cache], package_of: Mapping[int, int], online: Iterable[int]
+) -> dict[int, tuple[int, ...]]:
+    """Return the CPUs that each CPU shares its outermost cache with, or its package where no cache is known.
+
+    CPUs of one chip may differ in their outermost level.
+    """
+    members: dict[int, list[int]] = {}
+    for cpu in sorted(online):
+        members.setdefault(package_of.get(cpu, 0), []).append(cpu)
+    last = {cpu: tuple(together) for together in members.values() for cpu in together}
+    for cache in sorted(caches, key=lambda cache: (cache.level, cache.cpus)):
+        last.update(dict.fromkeys(cache.cpus, cache.cpus))
+    return last
 
 
 def domains(last_cache: Mapping[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:

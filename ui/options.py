@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,14 @@ from dna.target import Target
 from hal.errors import EXIT_USAGE
 
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+
+Topology = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|TEXT",
+        help='Another machine: an hwloc XML file, a folder with its /sys and /proc, or a description such as "pack:2 numa:2 core:8 pu:2".',
+    ),
+]
 
 Pid = Annotated[int | None, typer.Option("--pid", metavar="N", help="A process, its threads and children.")]
 Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="A cgroup and those below it.")]
@@ -110,6 +120,57 @@ def choose_target(
     if comm is not None:
         return Target.comm(comm)
     return Target.host() if host else Target.command(command or [])
+
+
+def optional_target(
+    *, pid: int | None, cgroup: str | None, unit: str | None, container: str | None, comm: str | None
+) -> Target | None:
+    """Return the target that the options name, None where they name none.
+
+    Raises:
+        OptionError: several were given.
+        TargetError: the one given is misnamed.
+    """
+    if all(given is None for given in (pid, cgroup, unit, container, comm)):
+        return None
+    return choose_target(pid=pid, cgroup=cgroup, unit=unit, container=container, comm=comm)
+
+
+def text_of(path: Path) -> str:
+    """Return the content of a file that an argument names; ``-`` is standard input.
+
+    Raises:
+        OptionError: it cannot be read.
+    """
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text()
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path}: it is not text", remedy="Give a file as --out or --json writes it.") from error
+    except OSError as error:
+        raise OptionError(f"{path}: {error.strerror}", remedy="Give a file as --out or --json writes it.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that an option names.
+
+    Raises:
+        OptionError: it cannot be written.
+    """
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise OptionError(f"{path}: {error.strerror}", remedy="Give a place that can be written to.") from error
+
+
+def family_of(name: str) -> str:
+    """Return a family of knobs.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    from hal.knobs import all_knobs
+
+    return choice_of("KNOB", name, sorted({knob.partition(".")[0] for knob in all_knobs()}))
 
 
 def interval_of(seconds: float) -> float:

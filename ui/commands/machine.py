@@ -1,4 +1,4 @@
-"""The machine and what can be learnt of it: doctor, features."""
+"""The machine and what can be learnt of it: machine, doctor, features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from ui import options
 from ui.commands.tool import tool_version
 
 app = typer.Typer()
+
+
+@app.command("machine")
+def machine_command(topology: options.Topology = None, as_json: options.Json = False) -> None:
+    """Show the machine: NUMA nodes with CPUs, caches, memory and devices, and the distances between them."""
+    from dna.export import dumps
+    from hal import machine
+    from hal.host import LinuxHost
+    from ui.machine import MachineView
+    from ui.output import console
+
+    found = machine.read(LinuxHost()) if topology is None else machine.named(topology)
+    if as_json:
+        typer.echo(dumps({"tool": f"dna {tool_version()}", **found.to_dict()}))
+    else:
+        console().print(MachineView(found))
 
 
 @app.command("doctor")
