@@ -11,18 +11,18 @@ import typer
 
 from dna.errors import DnaError
 from hal.errors import EXIT_FAILED, HalError
-from ui.commands import history, machine, model, watch
+from ui.commands import changing, config, history, machine, model, watch
 from ui.commands.tool import tool_version
 
 app = typer.Typer(
     name="dna",
-    help="Watch how a running workload behaves, and what it resembles.",
+    help="Watch how a running workload behaves, what it resembles, and set the machine for it.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (watch, model, history, machine):
+for group in (watch, model, history, machine, config, changing):
     app.add_typer(group.app)  # without a name: its commands become the root's own, in this order
 
 

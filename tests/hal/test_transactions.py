@@ -43,7 +43,7 @@ def run(host: FakeHost, folder: Path, wanted: list[Setting], faults: Faults) -> 
     journal = FaultyJournal(folder, faults)
     plan = make_plan(host, wanted)
     try:
-        apply(plan, FaultyHost(host, faults), journal)  # type: ignore[arg-type]
+        apply(plan, FaultyHost(host, faults), journal)
     except ChangeFailedError:
         return "failed"
     except Killed:
@@ -56,7 +56,7 @@ def recover(host: FakeHost, folder: Path, faults: Faults | None = None) -> None:
     faults = faults or Faults()
     journal = FaultyJournal(folder, faults)
     for transaction in interrupted(journal, machine_id(host)):
-        undone = undo(FaultyHost(host, faults), journal, transaction.identity)  # type: ignore[arg-type]
+        undone = undo(FaultyHost(host, faults), journal, transaction.identity)
         assert not undone.failed
 
 
