@@ -1,4 +1,4 @@
-"""The kernel's list format for CPUs and nodes: ``0-3,8,10-11``."""
+"""The kernel's formats for sets of CPUs and nodes: lists (``0-3,8,10-11``) and masks (``ff,0000000f``)."""
 
 from __future__ import annotations
 
@@ -45,3 +45,23 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
         else:
             spans.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def parse_cpu_mask(text: str) -> tuple[int, ...]:
+    """Return the numbers in a kernel mask, sorted: hexadecimal, in groups of 32 bits, the highest first.
+
+    Raises:
+        ValueError: the text is not such a mask.
+    """
+    groups = text.strip().split(",")
+    if any(not re.fullmatch(r"[0-9a-fA-F]{1,8}", group) for group in groups):
+        raise ValueError(f"{text.strip()!r} is no mask of CPUs")
+    bits = int("".join(group.rjust(8, "0") for group in groups), 16)
+    return tuple(number for number in range(bits.bit_length()) if bits >> number & 1)
+
+
+def format_cpu_mask(numbers: Iterable[int]) -> str:
+    """Return numbers in the kernel's mask format."""
+    digits = f"{sum(1 << number for number in set(numbers)):x}"
+    digits = digits.rjust(-(-len(digits) // 8) * 8, "0") if len(digits) > 8 else digits
+    return ",".join(digits[max(0, end - 8) : end] for end in range(len(digits) % 8 or 8, len(digits) + 1, 8))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hal.lists import format_cpu_list, parse_cpu_list
+from hal.lists import format_cpu_list, format_cpu_mask, parse_cpu_list, parse_cpu_mask
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,24 @@ def test_merges_ranges() -> None:
 def test_refuses_a_damaged_list_before_filling_memory() -> None:
     with pytest.raises(ValueError, match="above"):
         parse_cpu_list("0-99999999999")
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("3\n", (0, 1)), ("0", ()), ("ff", tuple(range(8))), ("1,00000000\n", (32,)), ("00000000,80000001", (0, 31))],
+)
+def test_reads_the_kernels_masks(text: str, numbers: tuple[int, ...]) -> None:
+    assert parse_cpu_mask(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "0x3", "1,,2", "-1", "1_0", "٣", "123456789"])
+def test_refuses_what_is_no_mask(text: str) -> None:
+    with pytest.raises(ValueError, match="mask"):
+        parse_cpu_mask(text)
+
+
+@given(st.sets(st.integers(0, 300)))
+def test_masks_written_and_read_are_the_same(numbers: set[int]) -> None:
+    text = format_cpu_mask(numbers)
+    assert parse_cpu_mask(text) == tuple(sorted(numbers))
+    assert all(len(group) == 8 for group in text.split(",")[1:])
