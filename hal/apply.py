@@ -5,12 +5,13 @@ Undoing is in ``hal.undo``; both keep to the same order, journal first, so that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hal import journal as log
-from hal.errors import ChangeFailedError, HalError, NotFoundError, PlanError, RefusedError
+from hal.errors import ChangeFailedError, HalError, JournalError, NotFoundError, PlanError, RefusedError
 from hal.host import Host
 from hal.journal import Journal, Writer
 from hal.knobs import knob_of
@@ -33,7 +34,7 @@ class Applied:
     """What applying a plan did."""
 
     identity: str
-    """The transaction's, for ``dna undo``."""
+    """The transaction's, for ``dna undo``; empty where nothing had to be done."""
     done: tuple[Change, ...]
     gone: tuple[Change, ...]
     """Changes of processes that ended meanwhile."""
@@ -66,15 +67,16 @@ def apply(
             )
         already = _refuse_moved(plan, host)
         changes = tuple(change for change in plan.changes if change.key not in {c.key for c in already})
-        identity, writer = journal.begin(plan, ticks=boot_ticks(host), command=command)
-        work = _Work(host, writer, watch)
+        ours = journal.standing()
+        record = _Record(journal, plan, ticks=boot_ticks(host), command=command)
+        work = _Work(host, record, watch)
         try:
             work.make(changes)
-            work.follow(plan.follow, journal.standing())
-            writer.append(log.note("end"))
+            work.follow(plan.follow, ours)
+            record.end()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            _give_up(error, work, journal, identity)
-    return Applied(identity, tuple(work.done), tuple(work.gone), already)
+            _give_up(error, host, journal, record)
+    return Applied(record.identity, tuple(work.done), tuple(work.gone), already)
 
 
 def _refuse_foreign(plan: Plan, host: Host) -> None:
@@ -123,14 +125,35 @@ def _refuse_moved(plan: Plan, host: Host) -> tuple[Change, ...]:
     return tuple(already)
 
 
+class _Record:
+    """The transaction in the journal, begun with the first change: a plan that changes nothing leaves none."""
+
+    def __init__(self, journal: Journal, plan: Plan, *, ticks: int, command: str) -> None:
+        self.identity = ""
+        self._journal = journal
+        self._plan = plan
+        self._ticks = ticks
+        self._command = command
+        self._writer: Writer | None = None
+
+    def append(self, record: Mapping[str, object]) -> None:
+        if self._writer is None:
+            self.identity, self._writer = self._journal.begin(self._plan, ticks=self._ticks, command=self._command)
+        self._writer.append(record)
+
+    def end(self) -> None:
+        if self._writer is not None:
+            self._writer.append(log.note("end"))
+
+
 class _Work:
     """One application in progress."""
 
-    def __init__(self, host: Host, writer: Writer, watch: Watcher) -> None:
+    def __init__(self, host: Host, record: _Record, watch: Watcher) -> None:
         self.host = host
         self.done: list[Change] = []
         self.gone: list[Change] = []
-        self._writer = writer
+        self._record = record
         self._watch = watch
         self._count = 0
         self._seen: set[tuple[str, Subject]] = set()
@@ -175,7 +198,7 @@ class _Work:
         if is_gone(self.host, change.subject):
             self._is_gone(number, change)
             return
-        self._writer.append(log.intent(number, change))
+        self._record.append(log.intent(number, change))
         try:
             knob.write(self.host, change.subject, change.new)
             wrong = knob.verify(self.host, change.subject, change.new)
@@ -190,24 +213,28 @@ class _Work:
             return
         if wrong:
             raise ChangeFailedError(f"{change.knob} of {change.subject}: {wrong}")
-        self._writer.append(log.mark("done", number))
+        self._record.append(log.mark("done", number))
         self.done.append(change)
         self._watch("done", change)
 
     def _is_gone(self, number: int, change: Change, *, intended: bool = False) -> None:
         if intended:
-            self._writer.append(log.mark("gone", number))
+            self._record.append(log.mark("gone", number))
         self.gone.append(change)
         self._watch("gone", change)
 
 
-def _give_up(error: BaseException, work: _Work, journal: Journal, identity: str) -> Any:
+def _give_up(error: BaseException, host: Host, journal: Journal, record: _Record) -> Any:
     """Take back what was made, and raise what happened with what became of it."""
-    writer = journal.writer(identity)
     why = str(error) or type(error).__name__
+    if not record.identity:
+        raise error
+    with contextlib.suppress(
+        JournalError
+    ):  # it may be the journal's disk that is full: all the more must be taken back
+        record.append(log.note("failed", why=why))
     try:
-        writer.append(log.note("failed", why=why))
-        undone = take_back(work.host, journal, identity)
+        undone = take_back(host, journal, record.identity, best_effort=True)
     except HalError as second:
         raise ChangeFailedError(
             f"{why}; and what was made before it could not all be taken back: {second}", remedy="dna undo"

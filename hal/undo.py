@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hal import journal as log
-from hal.errors import HalError, NotFoundError, RefusedError
+from hal.errors import HalError, JournalError, NotFoundError, RefusedError
 from hal.host import Host
 from hal.journal import Journal, Step, Transaction, Writer
 from hal.knobs import all_knobs, knob_of
@@ -51,10 +52,23 @@ def undo(host: Host, journal: Journal, identity: str, *, watch: Watcher = lambda
         return take_back(host, journal, transaction.identity, watch=watch)
 
 
-def take_back(host: Host, journal: Journal, identity: str, *, watch: Watcher = lambda _what, _step: None) -> Undone:
-    """Do what ``undo`` does, under a lock that is held already."""
+def take_back(
+    host: Host,
+    journal: Journal,
+    identity: str,
+    *,
+    watch: Watcher = lambda _what, _step: None,
+    best_effort: bool = False,
+) -> Undone:
+    """Do what ``undo`` does, under a lock that is held already.
+
+    Args:
+        best_effort: go on where the journal cannot be written. What it holds already is enough to do it once more.
+    """
     transaction = journal.find(identity)
     writer = journal.writer(transaction.identity)
+    if best_effort:
+        writer = _Tolerant(writer)
     here = machine_id(host)
     if transaction.machine.boot_id != here.boot_id:
         writer.append(log.note("closed", why="the machine was started since"))
@@ -92,6 +106,15 @@ def _later(journal: Journal, transaction: Transaction) -> list[str]:
         and other.machine.boot_id == transaction.machine.boot_id
         and own & {step.change.key for _, step in other.standing()}
     ]
+
+
+class _Tolerant(Writer):
+    def __init__(self, inner: Writer) -> None:
+        self._inner = inner
+
+    def append(self, record: Mapping[str, object]) -> None:
+        with contextlib.suppress(JournalError):
+            self._inner.append(record)
 
 
 class _Taking:

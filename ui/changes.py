@@ -37,7 +37,7 @@ def plan_view(plan: Plan, glyphs: Glyphs, *, compared: bool = False) -> Renderab
 
 def applied_view(plan: Plan, done: Applied | None, glyphs: Glyphs) -> RenderableType:
     """Return what applying a plan did; ``done`` is None where there was nothing to do."""
-    if done is None:
+    if done is None or not (done.identity or done.gone):
         return Group(Text("Nothing to change."), *_left_out(plan.left_out, glyphs))
     parts: list[RenderableType] = []
     if done.done:

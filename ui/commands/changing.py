@@ -241,11 +241,10 @@ def _apply(plan: Plan, host: LinuxHost, journal: Journal, *, as_json: bool) -> N
     from ui.output import console
 
     out = console()
-    if not plan.changes and not plan.follow:
-        typer.echo(dumps(applied_json(plan, None))) if as_json else out.print(applied_view(plan, None, glyphs_for(out)))
-        return
-    with _terminated_gently():
-        done = apply(plan, host, journal, command=tool_line())
+    done = None
+    if plan.changes or plan.follow:
+        with _terminated_gently():
+            done = apply(plan, host, journal, command=tool_line())
     typer.echo(dumps(applied_json(plan, done))) if as_json else out.print(applied_view(plan, done, glyphs_for(out)))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hal.errors import HostError
+from hal.errors import HostError, JournalError
 from hal.fake import FakeHost
 from hal.journal import Journal, Writer
 from hal.settings import Subject, Value
@@ -80,7 +80,8 @@ class Faults:
     """At which of the points that are counted something goes wrong, and what.
 
     Points are numbered from 1 over writes to the machine ("write") and records of the journal ("record"). Kinds: "fail" (a
-    write is refused), "kill" before a write or record, "kill-after", "torn" (killed with half a record on disk).
+    write is refused), "kill" before a write or record, "kill-after", "torn" (killed with half a record on disk), "full" (no
+    record can be written from there on).
     """
 
     kind: str = ""
@@ -91,7 +92,8 @@ class Faults:
     def met(self, of: str) -> str:
         """Count a point; return what goes wrong at it."""
         self.counts[of] += 1
-        return self.kind if of == self.of and self.counts[of] == self.at else ""
+        here = self.counts[of] >= self.at if self.kind == "full" else self.counts[of] == self.at
+        return self.kind if of == self.of and here else ""
 
 
 class FaultyHost:
@@ -135,6 +137,8 @@ class FaultyWriter(Writer):
         wrong = self._faults.met("record")
         if wrong == "kill":
             raise Killed
+        if wrong == "full":
+            raise JournalError("no room: injected")
         before = self._path.read_bytes()
         super().append(record)
         if wrong == "torn":
