@@ -13,7 +13,6 @@ from hal.lists import format_cpu_list, parse_cpu_list
 CPU = "/sys/devices/system/cpu"
 NODE = "/sys/devices/system/node"
 PCI = "/sys/devices"
-KB = 1024
 
 
 @dataclass
@@ -138,6 +137,8 @@ class Tree:
             f"{base}/device": f"0x{device:04x}\n",
             f"{base}/numa_node": f"{node}\n",
         }
+        near = self.files.get(f"{NODE}/node{node}/cpulist", "").strip()
+        self.files |= _map(f"{base}/local_cpu", parse_cpu_list(near), separator="")
         if link:
             names = ("current_link_speed", "current_link_width", "max_link_speed", "max_link_width")
             self.files |= {f"{base}/{name}": f"{value}\n" for name, value in zip(names, link, strict=True)}
@@ -192,8 +193,8 @@ def _map(path: str, cpus: Sequence[int], *, separator: str = "_") -> dict[str, s
     """Return a list of CPUs in both forms that the kernel offers: ``..._list`` and the bit map."""
     bits = sum(1 << cpu for cpu in cpus)
     words = [f"{bits >> shift & 0xFFFFFFFF:08x}" for shift in range(224, -1, -32)]
-    name = path if separator == "_" and not path.endswith("shared_cpu") else f"{path}{separator}map"
-    return {name: ",".join(words) + "\n", f"{path}{separator}list": format_cpu_list(cpus) + "\n"}
+    name = {"local_cpu": "s", "shared_cpu": "_map", "cpu": "map"}.get(path.rsplit("/", 1)[-1], "")
+    return {f"{path}{name}": ",".join(words) + "\n", f"{path}{separator}list": format_cpu_list(cpus) + "\n"}
 
 
 def apart(nodes: int, near: int = 12, far: int = 21, *, group: int = 4) -> list[list[int]]:
@@ -334,5 +335,3 @@ MACHINES: dict[str, Callable[[], Tree]] = {
     "in a container": in_a_container,
 }
 """Each by name; the functions make a new one."""
-
-__all__ = ["MACHINES", "Tree", "parse_cpu_list"]
