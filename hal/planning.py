@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from hal import owners
 from hal.errors import HalError, HostError, NotFoundError
+from hal.glimpse import glimpse
 from hal.host import Host
 from hal.knobs import all_knobs, knob_of
 from hal.knobs.knob import Support
@@ -71,6 +72,7 @@ def make_plan(
     Raises:
         SettingError: a knob, subject or value makes no sense.
     """
+    host = glimpse(host)
     found = resolve_all(host, wanted, ours or {})
     observed = observe(host, (setting.key for setting in found.config), coming=_creates(found.config))
     plan = diff(observed.config, found.config, machine=machine_id(host), created=time.time(), title=title)
