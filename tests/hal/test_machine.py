@@ -335,6 +335,21 @@ def test_devices_of_a_description(by_hwloc: dict[str, tuple[dict[str, Any], Path
     assert [gpu.address for gpu in found.gpus] == ["0000:41:00.0"]
 
 
+def test_kinds_of_core_in_a_description(tmp_path: Path) -> None:
+    xml = tmp_path / "hybrid.xml"
+    code = (
+        "import sys; from pyhwloc import Topology; from pyhwloc.bitmap import Bitmap\n"
+        "shape = Topology.from_synthetic('pack:1 core:4 pu:1', load=True)\n"
+        "for rank, (name, cpus) in enumerate((('Small', {2, 3}), ('Large', {0, 1}))):\n"
+        "    shape.get_cpukinds().register(Bitmap.from_sched_set(cpus), rank, {'CoreType': name})\n"
+        "shape.export_xml_file(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(xml)], check=True)
+    shape = machine.named(str(xml)).topology
+    assert shape.cpu_kinds == ("Small", "Large")
+    assert [cpu.kind for cpu in shape.cpus] == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
