@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from hal.host import Host
+from hal.host import Host, Scheduling
 
 
 class Glimpse:
@@ -17,6 +17,7 @@ class Glimpse:
         self._host = host
         self._texts: dict[str, str | Exception] = {}
         self._names: dict[str, list[str] | Exception] = {}
+        self._schedulings: dict[int, Scheduling] = {}
         self.children: dict[int, list[int]] | None = None
         """Processes by their parent, once somebody has worked it out."""
 
@@ -28,6 +29,12 @@ class Glimpse:
         if path not in self._texts:
             self._texts[path] = _tried(self._host.read_text, path)
         return cast(str, _raised(self._texts[path]))
+
+    def scheduling(self, tid: int) -> Scheduling:
+        """Return how the scheduler treats a thread, at the first look: policy and nice value are two knobs."""
+        if tid not in self._schedulings:
+            self._schedulings[tid] = self._host.scheduling(tid)
+        return self._schedulings[tid]
 
     def list_dir(self, path: str) -> list[str]:
         """Return the names in a directory at the first look."""

@@ -353,7 +353,7 @@ class LinuxHost:
     def scheduling(self, tid: int) -> Scheduling:
         buffer = ctypes.create_string_buffer(_SCHED_ATTR.size)
         self.syscall("sched_getattr", tid, ctypes.addressof(buffer), _SCHED_ATTR.size, 0)
-        _, policy, flags, nice, priority, runtime, deadline, period, _, _ = _SCHED_ATTR.unpack(buffer.raw)
+        _, policy, flags, nice, priority, runtime, deadline, period, _, _ = _SCHED_ATTR.unpack(buffer)
         return Scheduling(policy, nice, priority, flags, runtime, deadline, period)
 
     def set_scheduling(self, tid: int, wanted: Scheduling) -> None:

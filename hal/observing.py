@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hal.errors import HalError
+from hal.glimpse import glimpse
 from hal.host import Host
 from hal.knobs import all_knobs
 from hal.knobs.knob import Knob
@@ -47,6 +48,7 @@ def observe_processes(host: Host, pids: Iterable[int] | None = None, prefixes: I
     knobs = [knob for knob in _chosen(prefixes) if not knob.is_action]
     by_thread = [knob.name for knob in knobs if knob.subject_kind == "thread"]
     by_process = [knob.name for knob in knobs if knob.subject_kind == "process"]
+    host = glimpse(host)
     keys: list[tuple[str, Subject]] = []
     for pid in pids if pids is not None else all_pids(host):
         found = read_process(host, pid)

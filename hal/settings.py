@@ -69,7 +69,7 @@ class ServerConfig:
     def of(cls, settings: Iterable[Setting]) -> ServerConfig:
         """Return the configuration of these settings; of two for the same knob and subject the later one counts."""
         by_key = {setting.key: setting for setting in settings}
-        return cls(tuple(by_key[key] for key in sorted(by_key)))
+        return cls(tuple(sorted(by_key.values(), key=_position)))
 
     def __iter__(self) -> Iterator[Setting]:
         return iter(self.settings)
@@ -80,6 +80,12 @@ class ServerConfig:
     def values(self) -> dict[tuple[str, Subject], Value]:
         """Return the value by knob and subject."""
         return {setting.key: setting.value for setting in self.settings}
+
+
+def _position(setting: Setting) -> tuple[str, str, str, int]:
+    """Return what settings are sorted by; comparing subjects as such takes ten times as long."""
+    subject = setting.subject
+    return setting.knob, subject.kind, subject.name, subject.start
 
 
 @dataclass(frozen=True, slots=True)
