@@ -1,4 +1,4 @@
-"""Every example of the documents runs: ``console`` and ``python`` blocks of README.md, against a real process.
+"""Every example of the documents runs: ``console`` and ``python`` blocks of README.md and docs, against a real process.
 
 In a block, process 4242 stands for the reader's own; here it is one that hashes what it reads. Long durations and intervals
 are shortened. Blocks of other kinds (``sh``) need the reader's machine and are not run.
@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if re.search(r"^```(console|python)$", page.read_text(), re.MULTILINE)
+]
 SHORTER = [
     (r"--interval \d+", "--interval 1"),
     (r"--duration \d+", "--duration 2"),
@@ -32,12 +36,15 @@ while True:
 """
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[str]:
-    return [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+def commands(page: Path) -> list[str]:
+    return [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+PYTHON = [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
 
 
 def prepared(text: str, pid: int) -> str:
@@ -57,13 +64,13 @@ def workload() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment with this checkout's ``dna`` first on PATH and a history of its own."""
+    """Return an environment with this checkout's ``dna`` first on PATH, and a history and journal of its own."""
     folder = tmp_path_factory.mktemp("readme")
     command = folder / "dna"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
     command.chmod(0o755)
     own = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "DNA_STORE": str(folder / "history.db")}
-    return {**os.environ, **own}
+    return {**os.environ, **own, "DNA_JOURNAL": str(folder / "journal")}
 
 
 def run(argv: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -80,15 +87,16 @@ def run(argv: list[str], environment: dict[str, str], folder: Path) -> subproces
 
 
 def test_there_are_examples() -> None:
-    assert len(commands()) >= 8
-    assert len(blocks("python")) >= 1
+    assert len(commands(ROOT / "README.md")) >= 8
+    assert PYTHON
 
 
 @pytest.mark.slow
-def test_commands_of_the_tour_work(workload: int, environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_work(page: Path, workload: int, environment: dict[str, str], tmp_path: Path) -> None:
     # In order and together: later ones look at what earlier ones recorded.
     failed = []
-    for command in commands():
+    for command in commands(page):
         done = run(["bash", "-c", prepared(command, workload)], environment, tmp_path)
         if done.returncode != 0 or not done.stdout.strip() or "Traceback" in done.stderr:
             failed.append(f"$ {command}\nexit status {done.returncode}\n{done.stdout[-500:]}{done.stderr[-2000:]}")
@@ -96,9 +104,11 @@ def test_commands_of_the_tour_work(workload: int, environment: dict[str, str], t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_examples_work(number: int, workload: int, environment: dict[str, str], tmp_path: Path) -> None:
-    code = prepared(blocks("python")[number], workload)
+@pytest.mark.parametrize(("page", "number"), PYTHON, ids=lambda value: value.stem if isinstance(value, Path) else value)
+def test_python_examples_work(
+    page: Path, number: int, workload: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    code = prepared(blocks(page, "python")[number], workload)
     done = run([sys.executable, "-c", code], environment, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

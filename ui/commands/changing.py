@@ -216,7 +216,7 @@ def _save(plan: Plan, path: Path) -> None:
     from hal.plan_json import plan_to_dict
 
     options.write_text(path, dumps(plan_to_dict(plan), indent=1) + "\n")
-    typer.echo(f"{len(plan.changes)} changes planned in {path}: dna apply {path}", err=True)
+    typer.echo(f"{len(plan.changes)} changes planned in {path}: dna apply {path}")
 
 
 def _show(plan: Plan, *, as_json: bool) -> None:

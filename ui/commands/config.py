@@ -94,7 +94,7 @@ def diff_command(
     if out is not None:
         plan = make_plan(host, first, title=f"back to {before}")
         options.write_text(out, dumps(plan_to_dict(plan), indent=1) + "\n")
-        typer.echo(f"{len(plan.changes)} changes planned in {out}: dna apply {out}", err=True)
+        typer.echo(f"{len(plan.changes)} changes planned in {out}: dna apply {out}")
         return
     if after is not None:
         second = config_from_text(options.text_of(after), str(after))[0]
