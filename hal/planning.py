@@ -225,10 +225,14 @@ def _names(host: Host, subject: Subject) -> tuple[str, ...]:
 
 
 def _is_named(setting: Setting, member: Subject, named: set[tuple[str, str]]) -> bool:
-    return member.kind not in OF_PROCESSES or (setting.knob, member.name) in named
+    if member.kind in OF_PROCESSES:
+        return (setting.knob, member.name) in named
+    return member == setting.subject  # a device does not name an interrupt of its that the kernel keeps
 
 
 def _name_it(subject: Subject) -> str:
+    if subject.kind not in OF_PROCESSES:
+        return ""
     option = "--tid" if subject.kind == "thread" else "--pid"
     return f"to change it all the same, name it: {option} {subject.name}"
 
