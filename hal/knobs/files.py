@@ -37,7 +37,26 @@ class FileKnob(Knob):
 
     def support(self, host: Host) -> Support:
         first = next(iter(self.subjects(host)), None)
-        return WORKS if first is not None else Support(False, self.absent, self.absent_remedy)
+        return may_write(host, self.path(first)) if first else Support(False, self.absent, self.absent_remedy)
+
+
+def may_write(host: Host, path: str) -> Support:
+    """Say whether this user may write a file, without opening it: for some files that would be too much already."""
+    if _is_read_only(host, path):
+        return Support(False, f"{path} is mounted read-only, as in most containers", "set it on the host itself")
+    try:
+        allowed = host.euid() == 0 or (host.owner(path) == host.euid() and bool(host.mode(path) & 0o200))
+    except HostError as error:
+        return Support(False, str(error), "see its permissions")
+    return WORKS if allowed else Support(False, f"{path} is root's to write", "run it as root: sudo dna ...")
+
+
+def _is_read_only(host: Host, path: str) -> bool:
+    """Tell whether the mount that holds a path is read-only; of several in one place the last one counts."""
+    lines = host.read_text("/proc/self/mounts").splitlines() if host.exists("/proc/self/mounts") else []
+    holding = [f for f in map(str.split, lines) if len(f) > 3 and f"{path}/".startswith(f[1].rstrip("/") + "/")]
+    nearest = max(enumerate(holding), key=lambda item: (len(item[1][1]), item[0]), default=None)
+    return nearest is not None and "ro" in nearest[1][3].split(",")
 
 
 def selected(text: str) -> str:

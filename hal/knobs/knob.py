@@ -124,6 +124,10 @@ class Knob(ABC):
         found = self.read(host, subject)
         return "" if self.same(value, found) else f"it is {show(found)} after {show(value)} was written"
 
+    def outcome(self, host: Host, subject: Subject, value: Value) -> str:
+        """Return what there is to tell after ``write`` that the value does not say: how much was moved, or is huge now."""
+        return ""
+
     def same(self, wanted: Value, found: Value) -> bool:
         """Tell whether a value found is the one wanted; within noise for what is only measured."""
         return wanted == found
