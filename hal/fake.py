@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,15 +14,18 @@ from hal.errors import translate
 from hal.host import CommandResult, Scheduling
 from hal.lists import parse_cpu_list
 
+_MOST_LINKS = 40
+"""In one path, as in the kernel (MAXSYMLINKS)."""
+
 type SyscallHandler = Callable[..., int]
 type WriteHandler = Callable[[str, str], str]
 """From a file's content and what is written to what it holds then, as the kernel would have it."""
+type AdviceHandler = Callable[[int, Sequence[tuple[int, int]], int], int]
+"""From a process, ranges and advice to how many bytes the kernel took, with what that does to the machine's files."""
 type BinaryHandler = Callable[[bytearray, int, bytes], None]
 """Write bytes into a binary file's content at an offset, as the device would have it."""
 
 
-type AdviceHandler = Callable[[int, Sequence[tuple[int, int]], int], int]
-"""From a process, ranges and advice to how many bytes the kernel took, with what that does to the machine's files."""
 @dataclass(slots=True)
 class FakeTask:
     """One thread of a machine in memory."""
@@ -32,15 +36,15 @@ class FakeTask:
     scheduling: Scheduling
 
 
-def selector(old: str, written: str) -> str:
-    """Behave like a file of choices: ``always [madvise] never``.
-
-    Raises:
 _PAGE = 4096
 _OWN_PAGE = 1 << 63 | 1 << 56
 """Entry of pagemap: present, and mapped by this process only."""
 
 
+def selector(old: str, written: str) -> str:
+    """Behave like a file of choices: ``always [madvise] never``.
+
+    Raises:
         OSError: EINVAL for what is none of the choices.
     """
     words = old.replace("[", "").replace("]", "").split()
@@ -92,21 +96,28 @@ class FakeHost:
         self.makers: dict[str, Callable[[str], None]] = {}
         """Called with each directory made below a path, where what appears depends on more than that: fills ``files``."""
         self.advised: list[tuple[int, tuple[tuple[int, int], ...], int]] = []
+        self.on_advice: AdviceHandler | None = None
+        self.page_cache: dict[str, set[int]] = {}
+        """By file, the numbers of its pages that are cached."""
         self._uid = uid
         self._now_ns = 1_000_000_000
 
     def _check(self, path: str, action: str) -> None:
         if path in self.denied:
             raise translate(errno.EACCES, path, action)
-        self.on_advice: AdviceHandler | None = None
-        self.page_cache: dict[str, set[int]] = {}
-        """By file, the numbers of its pages that are cached."""
 
     def _resolve(self, path: str) -> str:
-        for link, destination in self.links.items():
-            if path == link or path.startswith(link + "/"):
-                return destination + path[len(link) :]
+        for _ in range(_MOST_LINKS):
+            link = next((link for link in self.links if path == link or path.startswith(link + "/")), None)
+            if link is None:
+                break
+            path = self._destination(link) + path[len(link) :]
         return path
+
+    def _destination(self, link: str) -> str:
+        """Return where a link points to, one relative to its folder as those of sysfs are too."""
+        destination = self.links[link]
+        return posixpath.normpath(posixpath.join(posixpath.dirname(link), destination))
 
     def read_bytes(self, path: str) -> bytes:
         if (place := self._resolve(path)) in self.binaries:
@@ -188,8 +199,9 @@ class FakeHost:
         return path in self.files or path in self.binaries or any(name.startswith(base) for name in entries)
 
     def read_link(self, path: str) -> str:
+        folder, _, name = path.rpartition("/")
         try:
-            return self.links[path]
+            return self.links[path] if path in self.links else self.links[f"{self._resolve(folder)}/{name}"]
         except KeyError:
             raise translate(errno.ENOENT, path, "read the link") from None
 
@@ -309,16 +321,6 @@ class FakeHost:
         known = self.pages[pid]
         return np.array([known.get(int(address), -errno.ENOENT) for address in addresses], dtype=np.int32)
 
-    def read_memory(self, pid: int, address: int, size: int) -> bytes:
-        try:
-            return self.memory[pid][address][:size]
-        except KeyError:
-            raise translate(errno.EIO, f"/proc/{pid}/mem", "read") from None
-
-    def syscall(self, name: str, *arguments: int) -> int:
-        if name not in self.syscalls:
-            raise translate(errno.ENOSYS, name, "call")
-        return self.syscalls[name](*arguments)
     def page_map(self, pid: int, address: int, count: int) -> NDArray[np.uint64]:
         known = self.pages.get(pid, {})
         pages = range(address, address + count * _PAGE, _PAGE)
@@ -337,3 +339,13 @@ class FakeHost:
         self.writes.append((path, f"preload {offset}-{end}"))
         self.page_cache.setdefault(path, set()).update(range(offset // _PAGE, -(-end // _PAGE)))
 
+    def read_memory(self, pid: int, address: int, size: int) -> bytes:
+        try:
+            return self.memory[pid][address][:size]
+        except KeyError:
+            raise translate(errno.EIO, f"/proc/{pid}/mem", "read") from None
+
+    def syscall(self, name: str, *arguments: int) -> int:
+        if name not in self.syscalls:
+            raise translate(errno.ENOSYS, name, "call")
+        return self.syscalls[name](*arguments)
