@@ -313,6 +313,8 @@ def _take(transaction: Transaction, record: dict[str, Any]) -> None:
     elif kind in ("done", "gone"):
         step = transaction.steps[int(record["n"])]
         step.done, step.gone = kind == "done", kind == "gone"
+    elif kind == "undoing":
+        transaction.steps[int(record["n"])].done = False  # not surely whole any more, should this be killed as well
     elif kind == "undone":
         step = transaction.steps[int(record["n"])]
         step.left = str(record.get("left", ""))
