@@ -44,8 +44,11 @@ def observe_machine(host: Host, prefixes: Iterable[str] = ()) -> Observed:
 
 
 def observe_processes(host: Host, pids: Iterable[int] | None = None, prefixes: Iterable[str] = ()) -> Observed:
-    """Read the settings of processes and their threads; of all that are no kernel threads unless some are named."""
-    knobs = [knob for knob in _chosen(prefixes) if not knob.is_action]
+    """Read the settings of processes and their threads; of all that are no kernel threads unless some are named.
+
+    What is costly to read (where a process's pages are) is read of named processes only.
+    """
+    knobs = [knob for knob in _chosen(prefixes) if not knob.is_action and not (pids is None and knob.is_costly)]
     by_thread = [knob.name for knob in knobs if knob.subject_kind == "thread"]
     by_process = [knob.name for knob in knobs if knob.subject_kind == "process"]
     host = glimpse(host)

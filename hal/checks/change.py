@@ -6,13 +6,15 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Iterator
+from itertools import groupby
 
 from hal.checks.capability import CHANGE, Area, Capability
-from hal.checks.situation import Situation, mounts, names_in, text_of
+from hal.checks.situation import Situation, mounts, text_of
 from hal.checks.system import own_pid
 from hal.checks.trial import descriptor
 from hal.errors import HostError, NotPermittedError, UnsupportedError
 from hal.host import Host
+from hal.observing import KnobReport, knobs_here
 
 AREA = Area(CHANGE, "change")
 _MADV_COLLAPSE = 25
@@ -28,18 +30,7 @@ def check(host: Host, who: Situation) -> Iterator[Capability]:
     yield _migration(host, who)
     yield _collapse(host)
     yield _cgroup(host, who)
-    yield _file(host, who, "interrupt affinity", _first_interrupt(host), "no interrupt here can be steered")
-    yield _file(
-        host, who, "numa balancing", "/proc/sys/kernel/numa_balancing", "a kernel without CONFIG_NUMA_BALANCING"
-    )
-    yield _file(
-        host, who, "huge page mode", "/sys/kernel/mm/transparent_hugepage/enabled", "a kernel without huge pages"
-    )
-    yield _file(
-        host, who, "cpu frequency", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "no frequency driver"
-    )
-    yield _file(host, who, "network queues", _first_queue(host), "no network interface with queues to steer")
-    yield _file(host, who, "pcie virtual functions", _first_sriov(host), "no PCIe device with SR-IOV")
+    yield from _families(host)
     yield _resctrl(host, who)
 
 
@@ -173,24 +164,28 @@ def _read_only(host: Host, path: str) -> bool:
     return verdict
 
 
-def _first_interrupt(host: Host) -> str | None:
-    numbers = [name for name in names_in(host, "/proc/irq") if name.isdigit()]
-    paths = (f"/proc/irq/{number}/smp_affinity_list" for number in sorted(numbers, key=int))
-    return next((path for path in paths if host.exists(path)), None)
+def _families(host: Host) -> Iterator[Capability]:
+    """Say of each family of knobs which of them work here."""
+    for family, reports in groupby(knobs_here(host), key=lambda report: report.knob.name.partition(".")[0]):
+        yield _family(f"{family} knobs", list(reports))
 
 
-def _first_queue(host: Host) -> str | None:
-    for name in names_in(host, "/sys/class/net"):
-        path = f"/sys/class/net/{name}/queues/rx-0/rps_cpus"
-        if name != "lo" and host.exists(path):
-            return path
-    return None
+def _family(name: str, reports: list[KnobReport]) -> Capability:
+    working = [_short(report) for report in reports if report.works]
+    missing: dict[str, list[KnobReport]] = {}
+    for report in reports:
+        if not report.works:
+            missing.setdefault(report.reason, []).append(report)
+    reasons = "; ".join(f"{', '.join(map(_short, group))}: {reason}" for reason, group in missing.items())
+    remedy = next((group[0].remedy for group in missing.values()), "")
+    if not working:
+        return AREA.no(name, reasons if len(missing) > 1 else next(iter(missing)), remedy)
+    detail = f"{len(working)} of {len(reports)}: {', '.join(working)}"
+    return AREA.yes(name, detail, caveat=f"not {reasons}" if reasons else "", remedy=remedy)
 
 
-def _first_sriov(host: Host) -> str | None:
-    base = "/sys/bus/pci/devices"
-    paths = (f"{base}/{name}/sriov_numvfs" for name in names_in(host, base))
-    return next((path for path in paths if host.exists(path)), None)
+def _short(report: KnobReport) -> str:
+    return report.knob.name.partition(".")[2]
 
 
 def _resctrl(host: Host, who: Situation) -> Capability:

@@ -59,6 +59,8 @@ class Knob(ABC):
     """What undoing does not restore; empty where it is exact."""
     creates: ClassVar[bool] = False
     """True when it makes and removes its subject; its value is then None where there is none."""
+    is_costly: ClassVar[bool] = False
+    """True when reading it takes so long that it is not read of every process of a machine."""
     is_action: ClassVar[bool] = False
     """True for something done rather than set (memory compacted, files warmed up): there is no old value, ``read`` returns
     None, and ``verify`` tells by itself whether it was done."""
