@@ -10,6 +10,7 @@ from hal.knobs.knob import Knob
 from hal.processes import start_of
 from hal.settings import SYSTEM, Subject, cgroup, process, thread, tree
 
+_FOLDERS = {"nic": "/sys/class/net", "block": "/sys/block", "pci": "/sys/bus/pci/devices"}
 _PCI = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
 
 
@@ -67,7 +68,7 @@ def system(knob: Knob) -> Subject:
     Raises:
         SettingError: the knob needs to be told on what.
     """
-    if knob.subject_kind != "system":
+    if "system" not in knob.accepts:
         how = "--pid N" if "process" in knob.accepts else f"a {knob.subject_kind}"
         raise SettingError(f"{knob.name}: on what?", remedy=f"dna set {knob.name} {how} VALUE; see `dna config knobs`")
     return SYSTEM
@@ -81,7 +82,9 @@ def _kind(host: Host, knob: Knob, word: str) -> str:
         return "pci"
     if word.isdigit():
         return knob.subject_kind
-    return next((kind for kind in ("nic", "block", "pci") if kind in knob.accepts), knob.subject_kind)
+    devices = [kind for kind in _FOLDERS if kind in knob.accepts]
+    there = (kind for kind in devices if host.exists(f"{_FOLDERS[kind]}/{word}"))
+    return [*there, *devices, knob.subject_kind][0]
 
 
 def _known(host: Host, knob: Knob, subject: Subject) -> Subject:
