@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal.errors import translate
+from hal.fake_net import FakeNet
 from hal.host import CommandResult, Scheduling
 from hal.lists import parse_cpu_list
 
@@ -99,6 +100,7 @@ class FakeHost:
         self.on_advice: AdviceHandler | None = None
         self.page_cache: dict[str, set[int]] = {}
         """By file, the numbers of its pages that are cached."""
+        self.network = FakeNet(self)
         self._uid = uid
         self._now_ns = 1_000_000_000
 
@@ -349,3 +351,6 @@ class FakeHost:
         if name not in self.syscalls:
             raise translate(errno.ENOSYS, name, "call")
         return self.syscalls[name](*arguments)
+
+    def net(self) -> FakeNet:
+        return self.network

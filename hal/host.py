@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hal.netlink import Net
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -224,12 +226,17 @@ class Host(Protocol):
         """Make a raw system call (``perf_event_open``, ``bpf``, ...) and return its result."""
         ...
 
+    def net(self) -> Net:
+        """Return the network interfaces: those of the network namespace that the calling thread is in."""
+        ...
+
 
 class LinuxHost:
     """The running machine, or with ``root`` a captured tree of one (files only)."""
 
     def __init__(self, root: str | Path = "/") -> None:
         self._root = str(root).rstrip("/")
+        self._net: Net | None = None
 
     @property
     def is_live(self) -> bool:
@@ -460,6 +467,14 @@ class LinuxHost:
         if result < 0:
             raise translate(ctypes.get_errno(), name, "call")
         return result
+
+    def net(self) -> Net:
+        self._only_live("netlink")
+        if self._net is None:
+            from hal.netlink_linux import LinuxNet  # here: pyroute2 takes a second to load
+
+            self._net = LinuxNet()
+        return self._net
 
 
 _syscall = _libc.syscall

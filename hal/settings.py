@@ -29,7 +29,7 @@ class Subject:
     """What a setting is on. Build one with the functions below where there is one."""
 
     kind: str
-    """"thread", "process", "tree", "cgroup", "irq", "nic", "pci", "block", "cpu", "node", "file" or "system"."""
+    """"thread", "process", "tree", "cgroup", "irq", "nic", "queue", "vf", "pci", "block", "cpu", "node", "file" or "system"."""
     name: str = ""
     """Thread or process id, cgroup path, interrupt number, interface, PCI address, ...; empty for "system"."""
     start: int = 0
