@@ -121,7 +121,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
             if why:
                 left.append(LeftOut(one, why, _name_it(subject)))
                 continue
-            if not coming:  # a group or interface that the plan itself makes cannot be held against the machine yet
+            if knob.creates or not coming:  # what the plan itself makes cannot be held against the machine yet
                 knob.check(host, subject, one.value)
             made[one.key] = one
     return Resolved(ServerConfig.of(made.values()), tuple(follow), tuple(left))
@@ -191,7 +191,7 @@ def change_of(setting: Setting, old: Value) -> Change:
         old,
         setting.value,
         reason=setting.reason,
-        reversibility=knob.reversibility,
+        reversibility=knob.reversible(old, setting.value),
         cost=knob.cost(old, setting.value),
     )
 

@@ -142,6 +142,10 @@ class Knob(ABC):
         """Return the part of the value found that a new one replaces: what undoing puts back. All of it, as a rule."""
         return old
 
+    def reversible(self, old: Value, new: Value) -> str:
+        """Return how exactly one change can be undone: making an interface can, removing one loses what was set on it."""
+        return self.reversibility
+
     def keep(self, host: Host, subject: Subject) -> str:
         """Return why a value of ours is not to be taken back since others rely on it by now, "" when it is."""
         return ""
