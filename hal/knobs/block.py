@@ -38,7 +38,7 @@ class BlockKnob(FileKnob):
 
     def check(self, host: Host, subject: Subject, value: Value) -> None:
         name = subject.name
-        if "/" in name or not host.exists(f"{_BLOCK}/{name}"):
+        if not name or "/" in name or not host.exists(f"{_BLOCK}/{name}"):
             is_partition = "/" not in name and host.exists(f"/sys/class/block/{name}/partition")
             raise SettingError(
                 f"{self.name}: {name} is {'a partition' if is_partition else 'no block device here'}",
@@ -81,9 +81,6 @@ class Scheduler(BlockKnob):
                 f"{self.name}: {subject.name} is not offered {value}",
                 remedy=f"It is offered {', '.join(offered)}; others are modules: modprobe {value}, or {value}-iosched.",
             )
-
-    def order(self, change: Change) -> tuple[int, ...]:
-        return (-1,)  # before the depth, which it resets
 
     def cost(self, old: Value, new: Value) -> str:
         return "requests wait until those in flight are done"
@@ -141,6 +138,9 @@ class Requests(Number):
     file = "nr_requests"
     least = 4  # BLKDEV_MIN_RQ, to which the kernel rounds up
     most = 1 << 20
+
+    def order(self, change: Change) -> tuple[int, ...]:
+        return (1,)  # after the scheduler, which resets it
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
         try:
