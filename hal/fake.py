@@ -162,12 +162,12 @@ class FakeHost:
             raise translate(errno.EEXIST, path, "make")
         self.writes.append((path, "mkdir"))
         below = [place for place in self.dir_contents if path.startswith(place + "/")]
-        contents = self.dir_contents[max(below, key=len)] if below else {"": ""}
+        fillers = [fill for place, fill in self.makers.items() if path.startswith(place + "/")]
+        contents = self.dir_contents[max(below, key=len)] if below else {} if fillers else {"": ""}
         for name, text in contents.items():
             self.files[f"{path}/{name}"] = text
-        for place, fill in self.makers.items():
-            if path.startswith(place + "/"):
-                fill(path)
+        for fill in fillers:
+            fill(path)
 
     def remove_dir(self, path: str) -> None:
         self._check(path, "remove")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hal.errors import HalError
 from hal.host import Host
 from hal.processes import all_pids
+from hal.settings import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ _DAEMONS: dict[str, tuple[tuple[str, ...], str]] = {
     "bpftune": (("nic",), "it steps back by itself from what an administrator sets"),
     "libvirtd": (("cgroup", "cpu.affinity"), "for virtual machines use virsh vcpupin, which it keeps"),
 }
+# By the path of a cgroup: whose it is, and how that one is told. The first that fits counts: a pod's group is below a slice.
+_GROUPS = (
+    (re.compile(r"/kubepods"), "the kubelet", "set it in the pod's specification: the kubelet restores its own"),
+    (re.compile(r"/docker[/-]"), "Docker", "set it with docker update"),
+    (re.compile(r"/(machine\.slice/)?libpod"), "Podman", "set it with podman update"),
+    (re.compile(r"/machine(\.slice/machine-qemu|/qemu)"), "libvirt", "set it with virsh schedinfo or virsh memtune"),
+    (re.compile(r"/lxc[./]"), "LXC", "set it in the container's configuration"),
+    (re.compile(r"\.(service|scope|slice)(/|$)"), "systemd", "set it with systemctl set-property"),
+)
 _AUTO_NUMA = "/proc/sys/kernel/numa_balancing"
 
 
@@ -71,6 +82,27 @@ def notes(host: Host, knobs: Iterable[str]) -> tuple[str, ...]:
         shared = [knob for knob in wanted if owner.sets(knob)]
         if shared:
             sentences.append(f"{owner} sets {', '.join(shared)} too and may take this back: {owner.remedy}")
+    return tuple(sentences)
+
+
+def group_notes(changes: Iterable[Change]) -> tuple[str, ...]:
+    """Return a sentence for each one that the cgroups touched belong to: limits set on them, processes taken out of them."""
+    touched: dict[str, set[str]] = {}
+    for change in changes:
+        if change.subject.kind == "cgroup":
+            touched.setdefault(change.subject.name, set()).add("set")
+        elif change.knob == "cgroup.member":
+            for path in re.findall(r"(?:^|=)(/\S*)", str(change.old)):
+                touched.setdefault(path, set()).add("left")
+    sentences = []
+    for path, ways in sorted(touched.items()):
+        owner = next(((name, remedy) for pattern, name, remedy in _GROUPS if pattern.search(path)), None)
+        if owner and "set" in ways:
+            sentences.append(f"the cgroup {path} belongs to {owner[0]}, which may take this back: {owner[1]}")
+        elif owner:
+            sentences.append(
+                f"the cgroup {path} belongs to {owner[0]}, which may take a group that was left for one that ended"
+            )
     return tuple(sentences)
 
 

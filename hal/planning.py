@@ -83,7 +83,11 @@ def make_plan(
         changes=changes,
         follow=found.follow,
         left_out=(*found.left_out, *unread),
-        notes=(*owners.notes(host, {change.knob for change in changes}), *_irreversible(changes)),
+        notes=(
+            *owners.notes(host, {change.knob for change in changes}),
+            *owners.group_notes(changes),
+            *_irreversible(changes),
+        ),
     )
 
 
