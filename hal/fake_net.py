@@ -294,6 +294,7 @@ class FakeNet:
         base = f"{_CLASS}/{interface.link.name}"
         first = {"tx_queue_len": "1000", "threaded": "0", "gro_flush_timeout": "0", "napi_defer_hard_irqs": "0"}
         self._tree.files |= {f"{base}/{name}": f"{text}\n" for name, text in first.items()}
+        self._tree.handlers |= {f"{base}/{name}": number for name in first}
         self._show(interface)
 
     def _show(self, interface: FakeInterface) -> None:
@@ -307,7 +308,7 @@ class FakeNet:
             self._tree.handlers.pop(path, None)
         for path in sorted(there - set(self._tree.files)):
             self._tree.files[path] = "0\n"
-            self._tree.handlers[path] = _flow_count if path.endswith("flow_cnt") else _mask
+            self._tree.handlers[path] = power_of_2 if path.endswith("flow_cnt") else _mask
 
     def _queue_files(self, base: str, interface: FakeInterface) -> set[str]:
         receiving = {
@@ -377,6 +378,11 @@ def _sending(one: FakeInterface) -> int:
     return one.channels.now["combined"] + one.channels.now["tx"] if one.channels else 1
 
 
+def number(old: str, written: str) -> str:
+    """Behave like a file with a number in it."""
+    return f"{int(written)}\n"
+
+
 def _mask(old: str, written: str) -> str:
     try:
         return format_cpu_mask(parse_cpu_mask(written)) + "\n"
@@ -384,6 +390,7 @@ def _mask(old: str, written: str) -> str:
         raise OSError(errno.EINVAL, str(error)) from error
 
 
-def _flow_count(old: str, written: str) -> str:
+def power_of_2(old: str, written: str) -> str:
+    """Behave like a file whose number the kernel rounds up to a power of 2."""
     count = int(written)
     return f"{1 << (count - 1).bit_length() if count else 0}\n"
