@@ -94,7 +94,7 @@ def read_mappings(host: Host, pid: int) -> tuple[Mapping, ...]:
 def parse_smaps(text: str) -> tuple[Mapping, ...]:
     """Return the mappings in the text of an smaps file."""
     headers = list(_HEADER.finditer(text))
-    ends = [header.start() for header in headers[1:]] + [len(text)]
+    ends = [*(header.start() for header in headers), len(text)][1:]
     return tuple(_mapping(header, text[header.end() : end]) for header, end in zip(headers, ends, strict=True))
 
 
@@ -138,10 +138,11 @@ def own_pages(host: Host, pid: int, mappings: Iterable[Mapping]) -> Iterator[Win
     """
     for mapping in mappings:
         left = mapping.own_hugetlb or mapping.anonymous
-        for start in range(mapping.start, mapping.end, _WINDOW):
+        for window in range(mapping.start // _WINDOW, -(-mapping.end // _WINDOW)):  # no huge page lies in two of them
             if left <= 0:
                 break
-            entries = host.page_map(pid, start, (min(start + _WINDOW, mapping.end) - start) // PAGE)
+            start, end = max(window * _WINDOW, mapping.start), min((window + 1) * _WINDOW, mapping.end)
+            entries = host.page_map(pid, start, (end - start) // PAGE)
             there = (entries & (_PRESENT | _FILE_OR_SHARED)) == _PRESENT
             left -= int(there.sum()) * PAGE
             own = np.flatnonzero(there & (entries & _EXCLUSIVE != 0)).astype(np.uint64)

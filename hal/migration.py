@@ -30,15 +30,14 @@ _BATCHES_A_SECOND = 64  # at the limit; each costs a drain of all CPUs' page lis
 _MOST_IN_BATCH = 4096
 _PASSES = 4
 _NEAR = 0.005
-_TRIES = 4
+_PAUSE_S = 0.001
 _MOST_ASKED = 1 << 17
 _PASSING = tuple(-number for number in (errno.EBUSY, errno.EAGAIN, errno.ENOMEM))
 _NO_PAGE = tuple(-number for number in (errno.ENOENT, errno.EFAULT))
 
-# Weyl sequences (fractional parts of n times an irrational) spread evenly over any regular selection of n. Two different ones,
-# because what is asked for must not depend on what was moved.
-_PHI = np.uint64(0x9E3779B97F4A7C15)
-_ROOT_2 = np.uint64(0x6A09E667F3BCC909)
+_STEPS = 4096
+_ROOT_2 = np.uint64(0x6A09E667F3BCC909)  # its fractional part, times 2^64
+_SMALLER = (64, 8)
 
 type Shares = Mapping[int, float]
 """By node, what part of the pages; parts add up to 1."""
@@ -155,9 +154,10 @@ class _Mover:
 
     def _pass(self, flow: Mapping[int, Mapping[int, float]], present: Mapping[int, int]) -> None:
         self._expected = self.moved + round(sum(present[node] * sum(to.values()) for node, to in flow.items()))
+        dealer = Dealer(flow)
         for window in own_pages(self._host, self._pid, with_own_pages(read_mappings(self._host, self._pid))):
             nodes = self._host.page_nodes(self._pid, window.addresses)
-            targets = choose(window.addresses, nodes, flow, unit=self._unit(window))
+            targets = dealer.targets(window.addresses, nodes, unit=self._unit(window))
             for node in np.unique(targets[targets >= 0]):
                 for batch in self._batches(window.addresses[targets == node], window.page):
                     self._batch(batch, int(node), window.page)
@@ -180,19 +180,24 @@ class _Mover:
         self._host.sleep(max(due - (self._host.monotonic_ns() - began) / 1e9, 0.0))
 
     def _try(self, addresses: NDArray[np.uint64], node: int, page: int) -> None:
-        for attempt in range(_TRIES):
-            self._must_be_the_same()
-            found = self._move(addresses, node)
-            self.moved += int((found == node).sum()) * page
-            passing = np.isin(found, _PASSING) | (found >= 0) & (found != node)
-            self.failed += int((~passing & (found != node) & ~np.isin(found, _NO_PAGE)).sum()) * page
-            addresses = addresses[passing][
-                ::-1
-            ]  # the kernel stops at what it cannot move: from the other end next time
-            if not len(addresses):
-                return
-            self._host.sleep(0.001 * 4**attempt)
+        """Move a batch; what was busy again in smaller and smaller parts, as the kernel stops at what it cannot move."""
+        for attempt, size in enumerate((len(addresses), *(size for size in _SMALLER if size < len(addresses)), 1)):
+            before = self.moved
+            parts = [self._part(addresses[at : at + size], node, page) for at in range(0, len(addresses), size)]
+            addresses = np.concatenate(parts)
+            if not len(addresses) or (attempt and self.moved == before):
+                break
+            self._host.sleep(_PAUSE_S * 4**attempt)
         self.failed += len(addresses) * page
+
+    def _part(self, addresses: NDArray[np.uint64], node: int, page: int) -> NDArray[np.uint64]:
+        """Move some pages; return those that may be moved when tried again."""
+        self._must_be_the_same()
+        found = self._move(addresses, node)
+        passing = np.isin(found, _PASSING) | (found >= 0) & (found != node)
+        self.moved += int((found == node).sum()) * page
+        self.failed += int((~passing & (found != node) & ~np.isin(found, _NO_PAGE)).sum()) * page
+        return addresses[np.flatnonzero(passing)]
 
     def _move(self, addresses: NDArray[np.uint64], node: int) -> NDArray[np.int32]:
         """Return where each page is then, or why it did not move."""
@@ -217,28 +222,42 @@ class _Mover:
             raise NotFoundError(f"process {self._pid} ended", number=errno.ESRCH, subject=str(self._pid))
 
 
-def choose(
-    addresses: NDArray[np.uint64],
-    nodes: NDArray[np.int32],
-    flow: Mapping[int, Mapping[int, float]],
-    *,
-    unit: int,
-) -> NDArray[np.int32]:
-    """Return for each page the node to move it to, -1 where it stays; all pages of one unit in one node go alike."""
-    place = _weyl(addresses // np.uint64(unit), _PHI)
-    targets = np.full(len(addresses), -1, dtype=np.int32)
-    for node, leaving in flow.items():
-        here = nodes == node
-        bounds = np.cumsum(list(leaving.values()))
-        names = np.array([*leaving, -1], dtype=np.int32)
-        targets[here] = names[np.searchsorted(bounds, place[here], side="right")]
-    return targets
+class Dealer:
+    """Says which page goes where, evenly over what it is shown in turn, and to within one page of the shares."""
+
+    def __init__(self, flow: Mapping[int, Mapping[int, float]]) -> None:
+        self._patterns = {node: _pattern(to) for node, to in flow.items()}
+        self._dealt = dict.fromkeys(flow, 0)
+
+    def targets(self, addresses: NDArray[np.uint64], nodes: NDArray[np.int32], *, unit: int) -> NDArray[np.int32]:
+        """Return for each page the node to move it to, -1 where it stays; pages of one unit on one node go together.
+
+        Args:
+            addresses: ascending, shape (n,).
+            nodes: where each is, shape (n,); negative for those that are not there.
+        """
+        targets = np.full(len(addresses), -1, dtype=np.int32)
+        units = addresses // np.uint64(unit)
+        for node, pattern in self._patterns.items():
+            here = np.flatnonzero(nodes == node)
+            if len(here):
+                first = np.diff(units[here], prepend=units[here[0]]) != 0
+                numbers = self._dealt[node] + np.cumsum(first)
+                targets[here] = pattern[numbers % _STEPS]
+                self._dealt[node] = int(numbers[-1]) + 1
+        return targets
+
+
+def _pattern(to: Mapping[int, float]) -> NDArray[np.int32]:
+    """Return targets (-1: stay) for pages in turn, each target as often as its share and evenly spread."""
+    bounds = np.rint(np.cumsum([0.0, *to.values()]) * _STEPS).astype(np.int64)
+    counts = [*np.diff(bounds), _STEPS - bounds[-1]]
+    places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
+    names = np.repeat(np.array([*to, -1], dtype=np.int32), counts)
+    return names[np.argsort(places, kind="stable")]
 
 
 def _one_in(addresses: NDArray[np.uint64], count: int, page: int) -> NDArray[np.uint64]:
-    return addresses[_weyl(addresses // np.uint64(page), _ROOT_2) * count < 1.0]
-
-
-def _weyl(numbers: NDArray[np.uint64], step: np.uint64) -> NDArray[np.float64]:
-    """Return numbers in [0, 1) that follow each other evenly spread."""
-    return (numbers * step) / 2.0**64
+    """Return about one in ``count`` pages, evenly over any regular layout: by a Weyl sequence, not by a stride."""
+    place = (addresses // np.uint64(page) * _ROOT_2) / 2.0**64
+    return addresses[place * count < 1.0]
