@@ -121,6 +121,8 @@ class Member(Knob):
         if not host.exists(place.file("cgroup.procs")):
             missing = no_group(place)  # but not as one: only a process that is gone is normal
             raise HostError(f"{missing} in {place.hierarchy.mount}", remedy=missing.remedy, subject=place.path)
+        if _hands_on_controllers(host, place):
+            raise HostError(f"{self.name}: cannot enter {place.path}: {_ENTERING[errno.EBUSY]}", subject=place.path)
         try:
             host.write_text(place.file("cgroup.procs"), pid)
         except HostError as error:
@@ -155,6 +157,21 @@ def canonical(paths: Mapping[str, str]) -> str:
 
 def _is_within(path: str, group: str) -> bool:
     return path == group or path.startswith(group.rstrip("/") + "/")
+
+
+def _hands_on_controllers(host: Host, place: Place) -> bool:
+    """Tell whether a v2 group is for groups, not for processes.
+
+    The kernel refuses only where memory or I/O is handed on; with others (cpu, cpuset, pids) it takes the process, and the groups
+    below become "domain invalid", which take none any more (cgroup-v2.rst, "Threads").
+    """
+    if place.version == 1 or place.path == "/":
+        return False
+    try:
+        is_domain = host.read_text(place.file("cgroup.type")).strip() == "domain"
+        return is_domain and bool(host.read_text(place.file("cgroup.subtree_control")).strip())
+    except HostError:
+        return False
 
 
 def _threads_elsewhere(host: Host, pid: int) -> str:
