@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal import qdiscs
@@ -25,12 +25,14 @@ def options_of(kind: str) -> st.SearchStrategy[dict[str, str]]:
     return st.fixed_dictionaries({}, optional=by_name)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(qdiscs.KINDS)).flatmap(lambda kind: st.tuples(st.just(kind), options_of(kind))))
 def test_what_is_encoded_is_decoded(case: tuple[str, dict[str, str]]) -> None:
     kind, options = case
     assert qdiscs.decode(kind, qdiscs.encode(kind, options)) == options
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31))
 def test_a_time_that_the_kernel_shows_is_written_so_that_it_shows_it_again(written: int) -> None:
     """Writing back the number itself would lose a microsecond each time: the kernel rounds down twice."""
@@ -39,6 +41,7 @@ def test_a_time_that_the_kernel_shows_is_written_so_that_it_shows_it_again(writt
     assert codel_in_kernel(int(again)) == shown
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_damage_is_no_disaster(data: bytes) -> None:
     for kind in (*qdiscs.KINDS, "htb"):
