@@ -134,7 +134,13 @@ class Virtual(Knob):
         self._check_beside(host, kind, parts)
 
     def _check_beside(self, host: Host, kind: str, parts: dict[str, str]) -> None:
-        """Refuse what cannot be beside what there is on the same interface."""
+        """Refuse what cannot be on an interface, or not beside what there is on it."""
+        below = host.net().link(parts["link"])
+        if kind == below.kind and kind in MODES:
+            raise SettingError(
+                f"{self.name}: a {kind} on the {kind} {below.name} would be put on {below.parent} by the kernel",
+                remedy=f"Say link={below.parent}.",
+            )
         for other in [link for link in host.net().links() if link.parent == parts["link"]]:
             same_tag = (other.vlan, other.protocol) == (int(parts.get("id", -1)), parts.get("protocol"))
             if kind == other.kind == "vlan" and same_tag:
@@ -203,7 +209,9 @@ class Virtual(Knob):
         values = [f"{_kind(change.new)} {join(_PARTS, one_end)}"] if old and new else []
         for value in (change.old, change.new):
             if value is not None:
-                parts = {name: text for name, text in parts_of(value).items() if name not in ("up", "peer-up", "peer-mtu")}
+                parts = {
+                    name: text for name, text in parts_of(value).items() if name not in ("up", "peer-up", "peer-mtu")
+                }
                 values.append(f"{_kind(value)} {join(_PARTS, parts)}")
         return tuple(values)
 
