@@ -7,13 +7,12 @@ never chosen; only a list of numbers names them all the same.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from hal.arrange_domains import LEVELS, by, distance, even, fewest, usable
-from hal.arrange_graph import together
+from hal.arrange_apart import Apart, apart
+from hal.arrange_domains import LEVELS, by, distance, even, fewest_caches, fewest_nodes, known_node, numbers_of, usable
+from hal.arrange_together import together
 from hal.errors import SettingError
 from hal.lists import format_cpu_list, parse_cpu_list
 from hal.topology_values import Cpu, Topology
@@ -31,9 +30,10 @@ __all__ = [
 ]
 
 FORMS = (
-    "a list such as 0-3,8; all; node:N, llc:N, package:N, core:N; performance, efficient; "
-    "pack:COUNT or spread:COUNT, with :node, :llc or :core, :near=NODE, :nosmt, :performance, :efficient behind it"
+    "a list such as 0-3,8; all; node:N, llc:N, package:N, core:N; performance, efficient, kind:NAME; "
+    "pack:COUNT or spread:COUNT, with :near=NODE, :nosmt, :performance, :efficient or :kind=NAME behind it; spread:COUNT also with :node, :llc or :core"
 )
+_LIST = r"\d+(-\d+(:\d+/\d+)?)?(,\d+(-\d+(:\d+/\d+)?)?)*"
 
 
 def pack(
@@ -58,8 +58,8 @@ def pack(
     """
     cpus = usable(topology, avoid=avoid, kind=kind, smt=smt)
     _hold(count, cpus)
-    _known_node(topology, near)
-    return _numbers(_packed(topology, cpus, count, near))
+    known_node(topology, near)
+    return numbers_of(_packed(topology, cpus, count, near))
 
 
 def spread(
@@ -84,13 +84,14 @@ def spread(
         raise SettingError(f"CPUs cannot be spread over {over!r}", remedy=f"Over one of: {', '.join(LEVELS)}.")
     cpus = usable(topology, avoid=avoid, kind=kind, smt=smt)
     _hold(count, cpus)
-    _known_node(topology, near)
+    known_node(topology, near)
     # One CPU of as many of that level as are wanted says on which of them: in the fewest of those above.
     units = by(over, cpus)
     firsts = [members[0] for members in units.values()]
     chosen = {int(getattr(cpu, over)) for cpu in _packed(topology, firsts, min(count, len(firsts)), near)}
     pool = [cpu for cpu in cpus if int(getattr(cpu, over)) in chosen]
-    return _numbers(_evenly(pool, count, LEVELS[LEVELS.index(over) :]))
+    first = (lambda cpu: 0.0) if near is None else (lambda cpu: distance(topology, near, cpu.node))
+    return numbers_of(_evenly(pool, count, LEVELS[LEVELS.index(over) :], first))
 
 
 def members(
@@ -106,19 +107,19 @@ def members(
     found: list[Cpu] = []
     for number in numbers:
         if number not in groups or number < 0:
-            raise _no_such(topology, level, number, [n for n in groups if n >= 0])
+            raise _no_such(topology, level, number)
         if number not in may:
             raise SettingError(
                 f"{level} {number} has no CPU that may be used",
                 remedy="Its CPUs are outside the cpuset, or isolated: give their numbers to take them all the same.",
             )
         found += may[number]
-    return _numbers(found)
+    return numbers_of(found)
 
 
 def everything(topology: Topology, *, avoid: Collection[int] = frozenset()) -> tuple[int, ...]:
     """Return all CPUs that may be used."""
-    return _numbers(usable(topology, avoid=avoid))
+    return numbers_of(usable(topology, avoid=avoid))
 
 
 def kind_of_core(topology: Topology, word: str) -> int:
@@ -132,50 +133,11 @@ def kind_of_core(topology: Topology, word: str) -> int:
         return max(kinds - 1, 0)
     if word == "efficient" and kinds > 1:
         return 0
-    if word in topology.cpu_kinds:
-        return topology.cpu_kinds.index(word)
+    names = [name.lower() for name in topology.cpu_kinds]
+    if word.lower() in names:
+        return names.index(word.lower())
     there = f"kinds here: {', '.join(topology.cpu_kinds)}" if kinds else "all cores of this machine are alike"
     raise SettingError(f"there are no cores of kind {word!r}", remedy=f"See `dna machine`: {there}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Apart:
-    """CPUs for a workload and for one that disturbs it, disjoint."""
-
-    victim: tuple[int, ...]
-    neighbour: tuple[int, ...]
-    level: str
-    """The widest thing that they do not share: "node", "llc" or "core"."""
-
-
-def apart(
-    topology: Topology,
-    victim_demand: float,
-    neighbour_demand: float,
-    *,
-    near: int | None = None,
-    avoid: Collection[int] = frozenset(),
-) -> Apart:
-    """Return CPUs that keep a workload from a noisy neighbour: they share no node, else no last-level cache, else no core.
-
-    Each gets whole nodes, caches or cores, enough for its demand; the neighbour's are those farthest away. Where both
-    together want more than there is, the cores are shared out in proportion.
-
-    Args:
-        victim_demand, neighbour_demand: CPUs that each keeps busy; at least one is given.
-        near: the node where the victim's memory is.
-
-    Raises:
-        SettingError: there is but one core, which they cannot but share.
-    """
-    cpus = usable(topology, avoid=avoid)
-    _known_node(topology, near)
-    wanted = tuple(max(1, math.ceil(_demand(demand))) for demand in (victim_demand, neighbour_demand))
-    for level in LEVELS:
-        found = _divided(topology, cpus, level, *wanted, near)
-        if found:
-            return found
-    return _in_proportion(topology, cpus, *wanted, near)
 
 
 def parse_arrangement(text: str, topology: Topology, *, avoid: Collection[int] = frozenset()) -> str:
@@ -188,17 +150,19 @@ def parse_arrangement(text: str, topology: Topology, *, avoid: Collection[int] =
     Raises:
         SettingError: it is no arrangement, or this machine cannot have it.
     """
-    word, *rest = [part.strip() for part in text.strip().lower().split(":")]
+    if text.strip()[:1].isdigit():
+        return format_cpu_list(_online(_list(text.strip(), text), topology))
+    word, *rest = text.strip().lower().split(":")
     if word in ("pack", "spread"):
         return format_cpu_list(_counted(word, rest, text, topology, avoid))
     if word in ("node", "llc", "package", "core") and len(rest) == 1:
         return format_cpu_list(members(topology, word, _list(rest[0], text), avoid=avoid))
     if word == "all" and not rest:
         return format_cpu_list(everything(topology, avoid=avoid))
-    if word in ("performance", "efficient") and not rest:
-        kind = kind_of_core(topology, word)
-        return format_cpu_list(_numbers(usable(topology, avoid=avoid, kind=kind)))
-    return format_cpu_list(_online(_list(text.strip(), text), topology))
+    if (word in ("performance", "efficient") and not rest) or (word == "kind" and len(rest) == 1):
+        kind = kind_of_core(topology, rest[0] if rest else word)
+        return format_cpu_list(numbers_of(usable(topology, avoid=avoid, kind=kind)))
+    raise _malformed(text)
 
 
 def _counted(
@@ -222,6 +186,8 @@ def _counted(
             smt = False
         elif option in ("performance", "efficient") and kind is None:
             kind = kind_of_core(topology, option)
+        elif option.startswith("kind=") and kind is None:
+            kind = kind_of_core(topology, option.removeprefix("kind="))
         else:
             raise _malformed(text)
     if word == "pack":
@@ -231,15 +197,11 @@ def _counted(
 
 def _packed(topology: Topology, cpus: Sequence[Cpu], count: int, near: int | None) -> list[Cpu]:
     nodes = by("node", cpus)
-
-    def apart_nodes(one: int, other: int) -> float:
-        return distance(topology, one, other)
-
-    order = fewest(_rooms(nodes), count, apart_nodes, near=near)
-    if near is None and len(order) == 1:
-        # Several nodes may have room: of those the one where it takes the fewest caches.
-        able = [number for number, members in nodes.items() if len(members) >= count]
-        order = [min(able, key=lambda n: (_caches(nodes[n], count), len(nodes[n]), n))]
+    able = [number for number in nodes if len(nodes[number]) >= count]
+    if near is None and able:
+        order = [min(able, key=lambda n: (len(fewest_caches(by("llc", nodes[n]), count)), len(nodes[n]), n))]
+    else:
+        order = fewest_nodes(topology, {n: len(found) for n, found in nodes.items()}, count, near=near)
     chosen: list[Cpu] = []
     for number in order:
         chosen += _packed_in_node(nodes[number], count - len(chosen))
@@ -249,65 +211,79 @@ def _packed(topology: Topology, cpus: Sequence[Cpu], count: int, near: int | Non
 def _packed_in_node(cpus: Sequence[Cpu], count: int) -> list[Cpu]:
     caches = by("llc", cpus)
     chosen: list[Cpu] = []
-    for number in fewest(_rooms(caches), min(count, len(cpus)), _not_apart):
-        chosen += _packed_in_cache(caches[number])[: count - len(chosen)]
+    for number in fewest_caches(caches, count):
+        chosen += _core_by_core(caches[number])[: count - len(chosen)]
     return chosen
 
 
-def _packed_in_cache(cpus: Sequence[Cpu]) -> list[Cpu]:
+def _core_by_core(cpus: Sequence[Cpu]) -> list[Cpu]:
     """Return CPUs core by core: capable kinds first, within a kind those cores that bring most CPUs."""
     cores = by("core", cpus).values()
     ranked = sorted(cores, key=lambda core: (-core[0].kind, -len(core), core[0].os_index))
     return [cpu for core in ranked for cpu in core]
 
 
-def _caches(cpus: Sequence[Cpu], count: int) -> int:
-    return len(fewest(_rooms(by("llc", cpus)), count, _not_apart))
-
-
-def _not_apart(_one: int, _other: int) -> float:
-    return 0.0
-
-
-def _rooms(groups: dict[int, list[Cpu]]) -> dict[int, int]:
-    return {number: len(members) for number, members in groups.items()}
-
-
-def _evenly(cpus: Sequence[Cpu], count: int, levels: Sequence[str]) -> list[Cpu]:
-    """Return CPUs shared out evenly over the first level, within each over the next."""
+def _evenly(cpus: Sequence[Cpu], count: int, levels: Sequence[str], first: Callable[[Cpu], float]) -> list[Cpu]:
+    """Return CPUs shared out evenly over the first level, within each over the next; what is left over goes to the lowest ``first``."""
     if not levels:
         return sorted(cpus, key=lambda cpu: (-cpu.kind, cpu.os_index))[:count]
     groups = list(by(levels[0], cpus).values())
-    if levels[0] == "core":
-        groups.sort(key=lambda core: (-core[0].kind, core[0].os_index))
+    groups.sort(key=lambda group: (first(group[0]), -max(cpu.kind for cpu in group), group[0].os_index))
     shares = even([len(group) for group in groups], count)
     return [
-        cpu for group, share in zip(groups, shares, strict=True) for cpu in _evenly(group, share, levels[1:]) if share
+        cpu for group, share in zip(groups, shares, strict=True) for cpu in _evenly(group, share, levels[1:], first)
     ]
 
 
-def _divided(
-    topology: Topology, cpus: Sequence[Cpu], level: str, victim: int, neighbour: int, near: int | None
-) -> Apart | None:
-    """Return whole groups of a level for each of the two, None when there are not enough."""
-    groups = by(level, cpus)
-    node = {number: members[0].node for number, members in groups.items()}
+def _hold(count: int, cpus: Sequence[Cpu]) -> None:
+    if count < 1:
+        raise SettingError(f"{count} CPUs are none", remedy="Ask for one or more.")
+    if count > len(cpus):
+        raise SettingError(
+            f"{count} CPUs are wanted, and {len(cpus)} can be chosen: {format_cpu_list(numbers_of(cpus))}",
+            remedy="Ask for fewer, or for those that share a core too (without nosmt).",
+        )
 
-    def apart_groups(one: int, other: int) -> float:
-        return distance(topology, node.get(one, one), node[other])
 
-    if len(groups) < 2:
-        return None
-    own = _whole(groups, victim, apart_groups, near if near is None else _nearest(topology, node, near))
-    rest = {number: members for number, members in groups.items() if number not in own}
-    if sum(len(members) for members in rest.values()) < neighbour:
-        return None
-    far = sorted(rest, key=lambda n: (-min(apart_groups(one, n) for one in own), -n))
-    taken: list[Cpu] = []
-    for number in far:
-        if len(taken) < neighbour:
-            taken += rest[number]
-    mine = [cpu for number in own for cpu in groups[number]]
-    shared = [above for above in LEVELS[: LEVELS.index(level)] if by(above, mine).keys() & by(above, taken).keys()]
-    widest = next(above for above in LEVELS if above not in shared)
-    return Apart(_numbers(mine), _numbers(taken), widest) if len(mine) >= victim else None
+def _no_such(topology: Topology, level: str, number: int) -> SettingError:
+    there = [one for one in by(level, topology.cpus) if one >= 0]
+    if level == "node" and number in {node.os_index for node in topology.nodes}:
+        return SettingError(
+            f"node {number} has memory only, no CPUs of its own",
+            remedy=f"For CPUs near to it: pack:COUNT:near={number}.",
+        )
+    return SettingError(
+        f"there is no {level} {number}",
+        remedy=f"This machine has {level} {format_cpu_list(there) or 'none'}: see `dna machine`.",
+    )
+
+
+def _online(numbers: Sequence[int], topology: Topology) -> tuple[int, ...]:
+    there = numbers_of(topology.cpus)
+    absent = set(numbers) - set(there)
+    if absent:
+        raise SettingError(
+            f"CPU {format_cpu_list(absent)} is not online here", remedy=f"Online are {format_cpu_list(there)}."
+        )
+    return tuple(numbers)
+
+
+def _list(text: str, whole: str) -> tuple[int, ...]:
+    """Return the numbers of a list, strictly: digits of ASCII, no gaps, nothing empty."""
+    try:
+        numbers = parse_cpu_list(text) if re.fullmatch(_LIST, text, re.ASCII) else ()
+    except (ValueError, ZeroDivisionError):
+        numbers = ()
+    if not numbers:
+        raise _malformed(whole)
+    return numbers
+
+
+def _number(text: str, whole: str, *, least: int = 1) -> int:
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) < least:
+        raise _malformed(whole)
+    return int(text)
+
+
+def _malformed(text: str) -> SettingError:
+    return SettingError(f"{text!r} is no arrangement of CPUs", remedy=f"It takes {FORMS}.")

@@ -136,7 +136,7 @@ def read(host: Host) -> Machine:
         model=machine_line(host) or shape.model,
         kernel=_text(host, "/proc/sys/kernel/osrelease"),
         architecture=platform.machine() if is_here else "",
-        cpus=_states(host, shape),
+        cpus=cpu_states(host, shape),
         memory=tuple(_memory(host, node.os_index, alone=shape.node_count == 1) for node in shape.nodes),
         devices=_placed(devices.read(host), shape),
     )
@@ -158,7 +158,8 @@ def named(text: str) -> Machine:
     return described(topology.named(text))
 
 
-def _states(host: Host, shape: Topology) -> CpuStates:
+def cpu_states(host: Host, shape: Topology) -> CpuStates:
+    """Return which of a topology's CPUs the scheduler treats unlike the others."""
     online = {cpu.os_index for cpu in shape.cpus}
     isolated = {*_list(host, f"{_CPU}/isolated"), *_partitions(host)}
     return CpuStates(

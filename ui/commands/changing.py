@@ -194,10 +194,11 @@ def _value(host: LinuxHost, knob: Knob, text: str) -> Any:
     """Return the value of a text; CPUs may be named by an arrangement, which needs the topology."""
     if knob.name == "cpu.affinity" and not text[:1].isdigit():
         from hal.arrange import parse_arrangement
-
+        from hal.machine import cpu_states
         from hal.topology import live
 
-        return parse_arrangement(text, live(host, devices=False))
+        shape = live(host, devices=False)
+        return parse_arrangement(text, shape, avoid=cpu_states(host, shape).isolated)
     return knob.parse(text)
 
 
