@@ -70,11 +70,12 @@ class Affinity(FileKnob):
     def check(self, host: Host, subject: Subject, value: Value) -> None:
         if not (subject.name.isdigit() and host.exists(f"{IRQS}/{subject.name}")):
             raise SettingError(f"{self.name}: there is no interrupt {subject.name}", remedy="See /proc/interrupts.")
-        if not is_movable(host, int(subject.name)):
+        present = set(parse_cpu_list(host.read_text(self.path(subject))))
+        wanted = set(parse_cpu_list(str(value)))
+        if wanted != present and not is_movable(host, int(subject.name)):
             raise SettingError(f"{self.name}: interrupt {subject.name}: {_KEPT}", remedy="Leave it out.")
         # CPUs that are offline stay in a mask that already has them: so a value read can be set again.
-        present = set(parse_cpu_list(host.read_text(self.path(subject))))
-        check_online(self, host, set(parse_cpu_list(str(value))) - present)
+        check_online(self, host, wanted - present)
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
         try:

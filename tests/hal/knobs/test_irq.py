@@ -74,6 +74,14 @@ def test_naming_what_the_kernel_keeps_is_refused() -> None:
         make_plan(machine(), [Setting("irq.affinity", irq(122), "2")])
 
 
+def test_what_the_kernel_keeps_may_be_where_it_is_wanted() -> None:
+    host = machine()
+    host.files["/proc/irq/122/smp_affinity_list"] = "7\n"
+    plan = make_plan(host, [Setting("irq.affinity", NIC, "7")])
+    assert [change.subject for change in plan.changes] == [irq(120), irq(121)]
+    assert plan.left_out == ()
+
+
 @pytest.mark.parametrize(
     ("subject", "value", "message"),
     [
