@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hal import owners
 from hal.errors import HalError, HostError, NotFoundError
@@ -48,6 +48,7 @@ class Observed:
 
     config: ServerConfig
     unread: Mapping[Key, str]
+    remedies: Mapping[Key, str] = field(default_factory=dict)
 
 
 def machine_id(host: Host) -> MachineId:
@@ -76,7 +77,11 @@ def make_plan(
     found = resolve_all(host, wanted, ours or {})
     observed = observe(host, (setting.key for setting in found.config), coming=_creates(found.config))
     plan = diff(observed.config, found.config, machine=machine_id(host), created=time.time(), title=title)
-    unread = [LeftOut(s, observed.unread[s.key]) for s in found.config if s.key in observed.unread]
+    unread = [
+        LeftOut(s, observed.unread[s.key], observed.remedies.get(s.key, ""))
+        for s in found.config
+        if s.key in observed.unread
+    ]
     changes = tuple(replace(change, label=label(host, change.subject)) for change in plan.changes)
     return replace(
         plan,
@@ -155,6 +160,7 @@ def observe(host: Host, keys: Iterable[Key], *, coming: bool = False) -> Observe
     knobs = all_knobs()
     found: list[Setting] = []
     unread: dict[Key, str] = {}
+    remedies: dict[Key, str] = {}
     for name, subject in keys:
         try:
             found.append(Setting(name, subject, knobs[name].read(host, subject)))
@@ -164,9 +170,11 @@ def observe(host: Host, keys: Iterable[Key], *, coming: bool = False) -> Observe
                 found.append(Setting(name, subject, None))
             else:
                 unread[name, subject] = "it is gone" if gone else str(error)
+                remedies[name, subject] = "" if gone else error.remedy
         except HalError as error:
             unread[name, subject] = str(error)
-    return Observed(ServerConfig.of(found), unread)
+            remedies[name, subject] = error.remedy
+    return Observed(ServerConfig.of(found), unread, remedies)
 
 
 def diff(

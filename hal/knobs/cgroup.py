@@ -130,7 +130,7 @@ class GroupKnob(Knob):
         if place.version == 2 and place.path != "/" and self.controller not in enabled_in(host, place):
             remedy = f"dna set cgroup.controller_{self.controller} --cgroup {place.parent.path} on"
             return NotFoundError(
-                f"the cgroup {place.path} has no {self.controller} controller, its parent gives it none: {remedy}",
+                f"the cgroup {place.path} has no {self.controller} controller: its parent gives it none",
                 subject=place.path,
                 remedy=remedy,
             )

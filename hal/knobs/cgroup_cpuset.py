@@ -44,7 +44,7 @@ class CpusetKnob(GroupFile):
         if absent:
             raise SettingError(
                 f"{self.name}: {self.what} {format_cpu_list(absent)} is not there",
-                remedy=f"There are {format_cpu_list(self.present(host))}; see `dna machine`.",
+                remedy=f"This machine has {self.what} {format_cpu_list(self.present(host))}: see `dna machine`.",
             )
 
     def present(self, host: Host) -> tuple[int, ...]:
