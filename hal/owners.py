@@ -40,7 +40,7 @@ _DAEMONS: dict[str, tuple[tuple[str, ...], str]] = {
         "choose a profile that leaves these alone, or stop it",
     ),
     "kubelet": (
-        ("cgroup", "cpu.affinity", "memory.nodes"),
+        ("cgroup", "cpu.affinity"),
         "set it in the pod's specification: kubelet restores its own",
     ),
     "ksmtuned": (("memory.ksm",), "stop it while this lasts"),
