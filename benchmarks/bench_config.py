@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from hal.arrange import pack
 
 from benchmarks.harness import Options, Report, in_rounds, options, paired_ratios
+from hal.arrange import pack
 from hal.host import LinuxHost
 from hal.lists import format_cpu_list
 from hal.observing import observe_machine, observe_processes

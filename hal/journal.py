@@ -209,7 +209,7 @@ class Journal:
         Raises:
             JournalError: there is none, or there are several.
         """
-        found = [t for t in self.transactions() if t.identity.startswith(reference)]
+        found = [t for t in self.transactions() if reference and t.identity.startswith(reference)]
         exact = [t for t in found if t.identity == reference]
         if len(exact or found) != 1:
             many = f"{len(found)} transactions begin with {reference!r}" if found else f"no transaction {reference!r}"

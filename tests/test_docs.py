@@ -32,5 +32,12 @@ def test_every_field_of_a_profile_is_described() -> None:
 
 
 def test_index_names_every_page() -> None:
-    index = (ROOT / "docs/README.md").read_text()
-    assert [p.name for p in sorted((ROOT / "docs").rglob("*.md")) if p.name not in index] == []
+    """A folder of pages has an index of its own, which the first one names."""
+    for index in sorted((ROOT / "docs").rglob("README.md")):
+        text = index.read_text()
+        pages = [page.name for page in sorted(index.parent.glob("*.md"))]
+        folders = [f"{folder.parent.name}/README.md" for folder in sorted(index.parent.glob("*/README.md"))]
+        assert [name for name in pages + folders if name not in text and name != "README.md"] == []
+    assert {page.parent for page in (ROOT / "docs").rglob("*.md")} == {
+        index.parent for index in (ROOT / "docs").rglob("README.md")
+    }

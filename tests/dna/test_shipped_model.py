@@ -12,7 +12,7 @@ from dna.dataset import Dataset
 from dna.encoder import SHIPPED, Encoder
 from dna.evaluate import evaluate_model, neighbours
 from dna.features import FEATURE_NAMES
-from dna.library import Library
+from dna.library import LIBRARY_FILE, Library
 from dna.masks import is_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def test_it_is_small() -> None:
 
 
 def test_the_library_is_of_the_model_and_the_data(model: Encoder, data: Dataset) -> None:
-    library = Library.load([SHIPPED / model_folder.LIBRARY_FILE])
+    library = Library.load([SHIPPED / LIBRARY_FILE])
     assert library.model == model.model_id
     assert {entry.run for entry in library.entries} == set(data.runs.tolist())
     made = model_folder.library_of(model, data)
