@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hal.errors import HalError
+from hal.glimpse import once
 from hal.host import Host
 
 ROOT = "/sys/fs/cgroup"
@@ -38,6 +39,10 @@ class Hierarchy:
 
 def hierarchies(host: Host) -> list[Hierarchy]:
     """Return the mounted cgroup hierarchies, unified first."""
+    return once(host, "hierarchies", lambda: _hierarchies(host))
+
+
+def _hierarchies(host: Host) -> list[Hierarchy]:
     found = []
     for line in host.read_text("/proc/self/mounts").splitlines():
         fields = line.split()
@@ -55,6 +60,10 @@ def homes(host: Host) -> dict[str, Hierarchy]:
 
     A controller is in one hierarchy only, so that v1 and v2 may stand side by side.
     """
+    return once(host, "homes", lambda: _homes(host))
+
+
+def _homes(host: Host) -> dict[str, Hierarchy]:
     offered = [(hierarchy, _offered(host, hierarchy)) for hierarchy in hierarchies(host)]
     return {
         name: hierarchy

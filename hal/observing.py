@@ -40,6 +40,7 @@ def observe_machine(host: Host, prefixes: Iterable[str] = ()) -> Observed:
     Args:
         prefixes: only these families or knobs ("nic", "cpu.affinity"); all where none is given.
     """
+    host = glimpse(host)
     return observe(host, [(k.name, s) for k in _chosen(prefixes) for s in _subjects(host, k)])
 
 
@@ -51,7 +52,6 @@ def observe_processes(host: Host, pids: Iterable[int] | None = None, prefixes: I
     knobs = [knob for knob in _chosen(prefixes) if not knob.is_action and not (pids is None and knob.is_costly)]
     by_thread = [knob.name for knob in knobs if knob.subject_kind == "thread"]
     by_process = [knob.name for knob in knobs if knob.subject_kind == "process"]
-    host = glimpse(host)
     keys: list[tuple[str, Subject]] = []
     for pid in pids if pids is not None else all_pids(host):
         found = read_process(host, pid)
@@ -64,7 +64,7 @@ def observe_processes(host: Host, pids: Iterable[int] | None = None, prefixes: I
             keys += [
                 (name, thread(tid, start)) for tid, start in starts.items() if start is not None for name in by_thread
             ]
-    return observe(host, keys)
+    return observe(glimpse(host), keys)
 
 
 def _chosen(prefixes: Iterable[str]) -> list[Knob]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hal.errors import HalError
-from hal.glimpse import Glimpse
+from hal.glimpse import once
 from hal.host import Host
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
@@ -67,7 +67,7 @@ def threads_of(host: Host, pid: int) -> tuple[int, ...]:
 
 def descendants(host: Host, roots: Iterable[int]) -> tuple[int, ...]:
     """Return the living descendants of processes, those themselves not among them; parents before their children."""
-    children = _children(host)
+    children = once(host, "children", lambda: _children(host))
     found: dict[int, None] = {}
     known = set(roots)
     queue = sorted(known)
@@ -82,13 +82,9 @@ def descendants(host: Host, roots: Iterable[int]) -> tuple[int, ...]:
 
 def _children(host: Host) -> dict[int, list[int]]:
     """Return the processes by their parent."""
-    if isinstance(host, Glimpse) and host.children is not None:
-        return host.children
     children: dict[int, list[int]] = {}
     for pid in all_pids(host):
         process = read_process(host, pid)
         if process is not None:
             children.setdefault(process.parent, []).append(pid)
-    if isinstance(host, Glimpse):
-        host.children = children
     return children
