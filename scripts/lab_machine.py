@@ -18,10 +18,15 @@ NIC_NODE = 1
 DISK_NODE = 2
 DISK_MIB = 256
 
-# The vendor decides how Linux reads caches and threads: of AMD's family 6 it would believe in no second thread.
-CPU = "max,vendor=GenuineIntel,l3-cache=on,la57=off"
-# Mitigations cost emulated time. Nothing may be left of a crash but its console.
-KERNEL_WORDS = "console=ttyS0 quiet panic=-1 mitigations=off audit=0 rcupdate.rcu_cpu_stall_suppress=1"
+# The vendor decides how Linux reads caches and threads: of AMD's family 6 it would believe in no second thread. Instructions that
+# repeat are emulated turn by turn: clearing and copying memory without them is five times as fast (so is clearcpuid below).
+CPU = "max,vendor=GenuineIntel,l3-cache=on,la57=off,erms=off,fsrm=off"
+# Mitigations cost emulated time, as does waiting for all CPUs to have passed through the scheduler. Nothing is left of a crash
+# but its console. The clock is the host's, and is right; watching it finds faults only in how late the host runs us.
+KERNEL_WORDS = (
+    "console=ttyS0 quiet panic=-1 mitigations=off audit=0 clearcpuid=rep_good rcupdate.rcu_expedited=1 "
+    "rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable"
+)
 
 
 def escaped(path: Path | str) -> str:
