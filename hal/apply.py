@@ -212,10 +212,18 @@ class _Work:
             self._is_gone(number, change, intended=True)
             return
         if wrong:
+            self._record.append(log.mark("became", number, value=self._found(change)))
             raise ChangeFailedError(f"{change.knob} of {change.subject}: {wrong}")
         self._record.append(log.mark("done", number))
         self.done.append(change)
         self._watch("done", change)
+
+    def _found(self, change: Change) -> Value:
+        """Return what the machine made of a write: so that it is known as ours when it is taken back."""
+        try:
+            return knob_of(change.knob).read(self.host, change.subject)
+        except HalError:
+            return change.new
 
     def _is_gone(self, number: int, change: Change, *, intended: bool = False) -> None:
         if intended:

@@ -5,6 +5,7 @@ One file a transaction, one JSON record a line, appended and synced:
     begin    what is about to happen: the plan, the machine, who
     intent   change N with the old value as found; synced before the write
     done     change N was written and read back
+    became   change N did not take: what the machine made of it
     gone     change N's process had ended: nothing was written
     failed   why the transaction stopped
     end      "applied": all changes stand
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from hal.errors import JournalError, NotPermittedError, RefusedError
-from hal.plan_json import change_from_dict, change_to_dict, plan_to_dict, setting_from_dict
+from hal.plan_json import change_from_dict, change_to_dict, plan_to_dict, setting_from_dict, value_of
 from hal.settings import Change, MachineId, Plan, Setting, Subject, Value
 
 SCHEMA = "workload-dna/journal/1"
@@ -50,6 +51,8 @@ class Step:
     done: bool = False
     gone: bool = False
     undone: bool = False
+    became: Value = None
+    """What the machine made of the write where that was neither the old nor the new value; None where it was not told."""
     left: str = ""
     """Why it was not taken back: the value is somebody else's, or cannot be restored."""
 
@@ -313,6 +316,8 @@ def _take(transaction: Transaction, record: dict[str, Any]) -> None:
     elif kind in ("done", "gone"):
         step = transaction.steps[int(record["n"])]
         step.done, step.gone = kind == "done", kind == "gone"
+    elif kind == "became":
+        transaction.steps[int(record["n"])].became = value_of(record["value"])
     elif kind == "undoing":
         transaction.steps[int(record["n"])].done = False  # not surely whole any more, should this be killed as well
     elif kind == "undone":

@@ -124,6 +124,7 @@ class _Taking:
         self._transaction = transaction
         self._watch = watch
         self._outcomes: dict[str, list[Step]] = {"restored": [], "kept": [], "gone": [], "failed": []}
+        self._refused: list[tuple[int, Step, str]] = []
 
     def run(self) -> Undone:
         standing = self._transaction.standing()
@@ -132,6 +133,11 @@ class _Taking:
             self._one(max(self._transaction.steps, default=0) + 1, Step(change), is_new=True)
         for number, step in reversed(standing):
             self._one(number, step)
+        again, self._refused = self._refused, []
+        for number, step, _ in again:  # some are only taken back once another one is: an offload that rests on it
+            self._one(number, step)
+        for _, step, why in self._refused:
+            self._note("failed", replace(step, left=why))
         restored, kept, gone, failed = (tuple(self._outcomes[name]) for name in ("restored", "kept", "gone", "failed"))
         if not failed:
             self._writer.append(log.note("closed"))
@@ -155,7 +161,7 @@ class _Taking:
             if is_gone(self._host, change.subject):
                 self._record(number, step, "gone", "it is gone")
                 return
-            self._note("failed", replace(step, left=str(error)))
+            self._refused.append((number, step, str(error)))
             return
         self._record(number, step, "restored", "")
 
@@ -182,7 +188,8 @@ class _Taking:
             found = knob.read(self._host, change.subject)
         except NotFoundError as error:
             return "" if change.old is None else f"it is not there any more: {error}"
-        ours = (change.new, change.old, *(() if step.done else knob.between(change)))
+        ours = [change.new, change.old, *(() if step.done else knob.between(change))]
+        ours += [] if step.became is None else [step.became]
         if any(knob.same(value, found) for value in ours):
             return "" if knob.same(change.old, found) else knob.keep(self._host, change.subject)
         if change.reversibility == APPROXIMATE and not step.done:
