@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ _NO_PAGE = tuple(-number for number in (errno.ENOENT, errno.EFAULT))
 
 _STEPS = 4096
 _ROOT_2 = np.uint64(0x6A09E667F3BCC909)  # its fractional part, times 2^64
-_SMALLER = (64, 8)
+_TRIES = 5
 
 type Shares = Mapping[int, float]
 """By node, what part of the pages; parts add up to 1."""
@@ -155,21 +155,29 @@ class _Mover:
     def _pass(self, flow: Mapping[int, Mapping[int, float]], present: Mapping[int, int]) -> None:
         self._expected = self.moved + round(sum(present[node] * sum(to.values()) for node, to in flow.items()))
         dealer = Dealer(flow)
+        waiting: dict[tuple[int, int], list[NDArray[np.uint64]]] = {}
         for window in own_pages(self._host, self._pid, with_own_pages(read_mappings(self._host, self._pid))):
             nodes = self._host.page_nodes(self._pid, window.addresses)
             targets = dealer.targets(window.addresses, nodes, unit=self._unit(window))
             for node in np.unique(targets[targets >= 0]):
-                for batch in self._batches(window.addresses[targets == node], window.page):
-                    self._batch(batch, int(node), window.page)
+                key = int(node), window.page
+                # Small mappings wait for each other: a call costs as much for one page as for hundreds.
+                ready = np.concatenate([*waiting.pop(key, []), window.addresses[targets == node]])
+                *full, rest = self._batches(ready, window.page)
+                waiting[key] = [rest]
+                for batch in full:
+                    self._batch(batch, *key)
+        for key, (rest,) in waiting.items():
+            self._batch(rest, *key)
 
     def _unit(self, window: Window) -> int:
         """Return what moves as one: a huge page goes whole, so its parts must be wanted on the same node."""
         return huge_page_size(self._host) if window.mapping.huge else window.page
 
-    def _batches(self, addresses: NDArray[np.uint64], page: int) -> Iterable[NDArray[np.uint64]]:
+    def _batches(self, addresses: NDArray[np.uint64], page: int) -> list[NDArray[np.uint64]]:
         fitting = min(self._bandwidth / _BATCHES_A_SECOND / page, _MOST_IN_BATCH * PAGE / page)
         size = max(int(fitting), 1)
-        return (addresses[at : at + size] for at in range(0, len(addresses), size))
+        return [addresses[at : at + size] for at in range(0, len(addresses), size)]
 
     def _batch(self, addresses: NDArray[np.uint64], node: int, page: int) -> None:
         began, before = self._host.monotonic_ns(), self.moved
@@ -181,13 +189,13 @@ class _Mover:
 
     def _try(self, addresses: NDArray[np.uint64], node: int, page: int) -> None:
         """Move a batch; what was busy again in smaller and smaller parts, as the kernel stops at what it cannot move."""
-        for attempt, size in enumerate((len(addresses), *(size for size in _SMALLER if size < len(addresses)), 1)):
-            before = self.moved
+        for attempt in range(_TRIES):
+            before, size = self.moved, max(len(addresses) // (8 if attempt else 1), 1)
             parts = [self._part(addresses[at : at + size], node, page) for at in range(0, len(addresses), size)]
             addresses = np.concatenate(parts)
-            if not len(addresses) or (attempt and self.moved == before):
+            if not len(addresses) or (attempt > 1 and self.moved == before):
                 break
-            self._host.sleep(_PAUSE_S * 4**attempt)
+            self._host.sleep(_PAUSE_S * 2**attempt)
         self.failed += len(addresses) * page
 
     def _part(self, addresses: NDArray[np.uint64], node: int, page: int) -> NDArray[np.uint64]:
@@ -227,7 +235,8 @@ class Dealer:
 
     def __init__(self, flow: Mapping[int, Mapping[int, float]]) -> None:
         self._patterns = {node: _pattern(to) for node, to in flow.items()}
-        self._dealt = dict.fromkeys(flow, 0)
+        self._dealt: dict[tuple[int, int], int] = {}
+        """By node and unit: a few huge pages among many small ones are dealt out by themselves."""
 
     def targets(self, addresses: NDArray[np.uint64], nodes: NDArray[np.int32], *, unit: int) -> NDArray[np.int32]:
         """Return for each page the node to move it to, -1 where it stays; pages of one unit on one node go together.
@@ -242,9 +251,9 @@ class Dealer:
             here = np.flatnonzero(nodes == node)
             if len(here):
                 first = np.diff(units[here], prepend=units[here[0]]) != 0
-                numbers = self._dealt[node] + np.cumsum(first)
+                numbers = self._dealt.get((node, unit), 0) + np.cumsum(first)
                 targets[here] = pattern[numbers % _STEPS]
-                self._dealt[node] = int(numbers[-1]) + 1
+                self._dealt[node, unit] = int(numbers[-1]) + 1
         return targets
 
 
