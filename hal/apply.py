@@ -40,6 +40,8 @@ class Applied:
     """Changes of processes that ended meanwhile."""
     already: tuple[Change, ...]
     """Changes that were found made."""
+    outcomes: tuple[tuple[Change, str], ...] = ()
+    """What some of those done came to, in words: how much is in huge pages now."""
 
 
 def apply(
@@ -76,7 +78,7 @@ def apply(
             record.end()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             _give_up(error, host, journal, record)
-    return Applied(record.identity, tuple(work.done), tuple(work.gone), already)
+    return Applied(record.identity, tuple(work.done), tuple(work.gone), already, tuple(work.outcomes))
 
 
 def _refuse_foreign(plan: Plan, host: Host) -> None:
@@ -153,6 +155,7 @@ class _Work:
         self.host = host
         self.done: list[Change] = []
         self.gone: list[Change] = []
+        self.outcomes: list[tuple[Change, str]] = []
         self._record = record
         self._watch = watch
         self._count = 0
@@ -216,7 +219,16 @@ class _Work:
             raise ChangeFailedError(f"{change.knob} of {change.subject}: {wrong}")
         self._record.append(log.mark("done", number))
         self.done.append(change)
+        self._tell(change)
         self._watch("done", change)
+
+    def _tell(self, change: Change) -> None:
+        try:
+            outcome = knob_of(change.knob).outcome(self.host, change.subject, change.new)
+        except HalError:  # it was done and recorded; that it ended now is no failure
+            return
+        if outcome:
+            self.outcomes.append((change, outcome))
 
     def _found(self, change: Change) -> Value:
         """Return what the machine made of a write: so that it is known as ours when it is taken back."""

@@ -42,6 +42,7 @@ def applied_view(plan: Plan, done: Applied | None, glyphs: Glyphs) -> Renderable
     parts: list[RenderableType] = []
     if done.done:
         parts.append(_changes(done.done, glyphs))
+    parts += [_line(f"{change.knob} of {_subject(change)}: {text}", glyphs) for change, text in done.outcomes]
     parts += [_line(f"{change.knob} of {_subject(change)}: it ended meanwhile", glyphs, DIM) for change in done.gone]
     parts += [_line(f"{change.knob} of {_subject(change)} was so already", glyphs, DIM) for change in done.already]
     count = len(done.done)
@@ -57,6 +58,7 @@ def applied_json(plan: Plan, done: Applied | None) -> dict[str, object]:
         "done": [change_to_dict(change) for change in done.done] if done else [],
         "gone": [change_to_dict(change) for change in done.gone] if done else [],
         "already": [change_to_dict(change) for change in done.already] if done else [],
+        "outcomes": [{**change_to_dict(change), "text": text} for change, text in done.outcomes] if done else [],
         "left_out": [
             {"knob": left.setting.knob, "subject": str(left.setting.subject), "why": left.reason}
             for left in plan.left_out

@@ -117,6 +117,12 @@ class Placement(Knob):
             return ""
         return f"its memory is on nodes {format_shares(found)}: the rest is pinned for a device, or does not fit"
 
+    def outcome(self, host: Host, subject: Subject, value: Value) -> str:
+        found = nodes_of(host, int(subject.name))
+        return (
+            f"of {say_size(sum(found.values()))} that can be moved, nodes have {format_shares(found)}" if found else ""
+        )
+
     def same(self, wanted: Value, found: Value) -> bool:
         return apart(shares_of(wanted), shares_of(found)) <= TOLERANCE + 1e-9
 

@@ -87,7 +87,7 @@ class Prefault(Knob):
     example = "all"
     rank = RANKS["pages"]
     reversibility = IRREVERSIBLE
-    reversal = "what was not in memory"
+    reversal = "memory as it was: what was faulted in stays until it is reclaimed"
     is_action = True
 
     def parse(self, text: str) -> str:

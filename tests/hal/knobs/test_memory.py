@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hal.apply import apply
 from hal.collapse import blocks_of, collapse
 from hal.errors import HostError, NotFoundError, SettingError, UnsupportedError
 from hal.fake import FakeHost
+from hal.journal import Journal
 from hal.knobs import knob_of
 from hal.knobs.advice import advise_all
 from hal.knobs.files import may_write
@@ -24,7 +27,8 @@ from hal.knobs.memory_reclaim import cut, free_in_huge, pieces
 from hal.knobs.parts import parts_of
 from hal.mappings import PAGE, parse_smaps
 from hal.migration import Dealer, apart, flows, move, nodes_of, shares
-from hal.settings import SYSTEM, Change, Subject, cgroup, process
+from hal.planning import make_plan
+from hal.settings import SYSTEM, Change, Setting, Subject, cgroup, process
 from hal.sizes import format_size, parse_size
 from tests.hal.knobs.fake_memory import DATA, GROUP, HEAP, HEAP_PAGES, HUGE, LIBRARY, NODE, PID, mapping
 from tests.hal.knobs.machine import furnished
@@ -439,6 +443,14 @@ def test_how_full_a_block_must_be_can_be_said(text: str, value: str) -> None:
 def test_how_full_must_make_sense(text: str) -> None:
     with pytest.raises(SettingError):
         knob_of("memory.hugepages").parse(text)
+
+
+def test_what_an_action_came_to_is_told(tmp_path: Path) -> None:
+    host = furnished()
+    wanted = [Setting("memory.hugepages", database(host), "collapse:0.5"), Setting("memory.swappiness", SYSTEM, 10)]
+    done = apply(make_plan(host, wanted), host, Journal(tmp_path))
+    told = [(change.knob, text) for change, text in done.outcomes]
+    assert told == [("memory.hugepages", "4 MiB of 4 MiB are in huge pages")]
 
 
 # --- reclaim
