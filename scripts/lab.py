@@ -2,13 +2,15 @@
 
 The machine (see scripts/lab_machine.py) is emulated, needs no hardware virtualisation and no root, and sees this system's
 whole tree as it is. What it writes anywhere is gone when it ends. Exit status: 0 all tests pass, 1 some fail or the machine
-came to grief, 77 it cannot run here (said, with the remedy); with a command the command's own, 124 when it took too long.
+came to grief, 77 it cannot run here (said, with the remedy); with a command the command's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
+import math
 import os
 import selectors
 import shlex
@@ -24,25 +26,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
-from scripts import lab_machine
+import psutil
+
+from scripts import lab_link, lab_machine
 from scripts.debian_world import ROOT, Voice
-from scripts.lab_parts import GUEST, Parts, get_parts
+from scripts.lab_parts import GUEST, LIBRARIES, Parts, get_parts
 from scripts.ramdisk import FILE, FOLDER, PROGRAM, Entry, cpio
 
 VOICE = Voice("lab")
-TESTS = "python -m pytest -p no:cacheprovider -v tests/lab/guest"
+TESTS = "python -m pytest -p no:cacheprovider -v --timeout 300 tests/lab/guest"
 CONSOLE_LINES = 30
-TOOK_TOO_LONG = 124
+LIMIT_S = 900.0
+LOOK_EVERY_S = 5.0
+STILL_S = 30
+STARTS = 3  # about one start in forty stands still before the kernel has said a word
+POWER_OFF_S = 20.0
 
 
 @dataclass(slots=True)
 class Outcome:
     """What came out of a run."""
 
-    boot_s: float | None = None
+    booted: bool = False
     status: int | None = None
-    out_of_time: bool = False
+    failure: str = ""
+    stood_still: bool = False
     console: deque[str] = field(default_factory=lambda: deque(maxlen=CONSOLE_LINES))
 
 
@@ -63,12 +73,13 @@ def lab_files(command: str, environment: Mapping[str, str]) -> Iterator[Entry]:
 
 @contextmanager
 def disks(parts: Parts, files: Iterator[Entry]) -> Iterator[tuple[Path, Path]]:
-    """Make the RAM disk and an empty NVMe disk for one run."""
+    """Make the RAM disk, an empty NVMe disk and, beside that, the table of the link that is memory, for one run."""
     with tempfile.TemporaryDirectory(prefix="run.", dir=parts.folder) as folder:
         ramdisk, disk = Path(folder, "ramdisk"), Path(folder, "disk")
         ramdisk.write_bytes(parts.ramdisk.read_bytes() + cpio(files))
         with open(disk, "wb") as file:
             file.truncate(lab_machine.DISK_MIB << 20)
+        disk.with_name("link").write_bytes(lab_link.table())
         yield ramdisk, disk
 
 
@@ -81,6 +92,7 @@ def qemu_command(
     data = parts.programs / "usr/share"
     command = [*parts.command("qemu-system-x86_64"), "-L", str(data / "qemu"), "-L", str(data / "seabios")]
     command += [*lab_machine.board(), *lab_machine.nodes(), *lab_machine.devices(disk)]
+    command += lab_link.device(disk.with_name("link"))
     command += [*lab_machine.shared_folder("host", Path("/")), *lab_machine.shared_folder("layer", parts.layer)]
     command += ["-device", "virtio-serial-pci,bus=pcie.0"]
     for name, line in lines.items():
@@ -88,7 +100,8 @@ def qemu_command(
             command += ["-chardev", f"socket,id=console,fd={line.fileno()}", "-serial", "chardev:console"]
         else:
             command += lab_machine.channel(name, line.fileno())
-    command += ["-kernel", str(parts.kernel), "-initrd", str(ramdisk), "-append", lab_machine.KERNEL_WORDS]
+    words = f"{lab_machine.KERNEL_WORDS} {lab_link.KERNEL_WORDS}"
+    command += ["-kernel", str(parts.kernel), "-initrd", str(ramdisk), "-append", words]
     return [*command, *more]
 
 
@@ -97,75 +110,98 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
 
 
-def boot(parts: Parts, command: str, *, shell: bool, limit_s: float | None, console: bool) -> Outcome:
+def boot(parts: Parts, command: str, *, shell: bool, limit_s: float, console: bool) -> Outcome:
     """Start the machine, show what the command in it prints as it comes, and wait for its end."""
-    began = time.monotonic()
     environment = {"LAB_SHELL": "1", "TERM": os.environ.get("TERM", "vt100")} if shell else {}
     names = ("control", "console") if shell else ("control", "console", "out", "err")
     terminal = ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtconsole,chardev=terminal"] if shell else []
     pairs = {name: socket.socketpair() for name in names}
-    outcome = Outcome()
     with disks(parts, lab_files(command, environment)) as (ramdisk, disk):
         theirs = {name: pair[1] for name, pair in pairs.items()}
-        machine = subprocess.Popen(
+        machine = psutil.Popen(
             qemu_command(parts, ramdisk, disk, theirs, terminal),
             stdin=None if shell else subprocess.DEVNULL,
             pass_fds=[line.fileno() for line in theirs.values()],
-            preexec_fn=end_with_parent,  # noqa: PLW1509 (there is one thread)
-            env={**os.environ, "QEMU_MODULE_DIR": str(parts.programs / "usr/lib/x86_64-linux-gnu/qemu")},
+            preexec_fn=end_with_parent,
+            env={**os.environ, "QEMU_MODULE_DIR": str(parts.programs / LIBRARIES / "qemu")},
         )
         for line in theirs.values():
             line.close()
         try:
-            listen({name: pair[0] for name, pair in pairs.items()}, outcome, began, limit_s, console=console)
+            return Run(machine, limit_s, console=console).follow({name: pair[0] for name, pair in pairs.items()})
         finally:
             machine.kill()
             machine.wait()
-    return outcome
 
 
-def listen(
-    lines: Mapping[str, socket.socket], outcome: Outcome, began: float, limit_s: float | None, *, console: bool
-) -> None:
-    """Read all lines from the machine until it has closed them, or the time is over."""
-    with selectors.DefaultSelector() as selector:
-        for name, line in lines.items():
-            selector.register(line, selectors.EVENT_READ, name)
-        while selector.get_map():
-            left = None if limit_s is None else began + limit_s - time.monotonic()
-            if left is not None and left <= 0:
-                outcome.out_of_time = True
-                return
-            for key, _ in selector.select(left):
-                data = os.read(key.fd, 1 << 16)
-                if data:
-                    take(key.data, data, outcome, began, console=console)
-                else:
-                    selector.unregister(key.fileobj)
+class Run:
+    """Follows one machine to its end."""
+
+    def __init__(self, machine: psutil.Popen, limit_s: float, *, console: bool) -> None:
+        self._machine = machine
+        self._limit_s = limit_s
+        self._console = console
+        self._began = self._moved_at = time.monotonic()
+        self._used_s = 0.0
+        self._end = self._began + limit_s
+        self._outcome = Outcome()
+
+    def follow(self, lines: Mapping[str, socket.socket]) -> Outcome:
+        """Read all lines from the machine until it has closed them, stands still, or the time is over."""
+        with selectors.DefaultSelector() as selector:
+            for name, line in lines.items():
+                selector.register(line, selectors.EVENT_READ, name)
+            while selector.get_map() and not self._is_over():
+                for key, _ in selector.select(min(self._end - time.monotonic(), LOOK_EVERY_S)):
+                    if data := os.read(key.fd, 1 << 16):
+                        self._take(key.data, data)
+                    else:
+                        selector.unregister(key.fileobj)
+        if self._outcome.status is None and not self._outcome.failure:
+            self._outcome.failure = "the machine died"
+        return self._outcome
+
+    def _is_over(self) -> bool:
+        now = time.monotonic()
+        if now >= self._end:
+            self._outcome.failure = f"ended after the limit of {self._limit_s:g} s"
+        elif not self._outcome.booted and self._stands_still(now):
+            self._outcome.failure = f"the machine stood still for {STILL_S} s before it had booted"
+            self._outcome.stood_still = True
+        return bool(self._outcome.failure)
+
+    def _stands_still(self, now: float) -> bool:
+        """Tell whether the emulator has done next to nothing for long; one that waits for its CPU still gets some."""
+        times = self._machine.cpu_times() if self._machine.poll() is None else None
+        used = times.user + times.system if times else 0.0
+        if not times or used - self._used_s > 0.02 * STILL_S:
+            self._used_s, self._moved_at = used, now
+        return now - self._moved_at > STILL_S
+
+    def _take(self, name: str, data: bytes) -> None:
+        match name:
+            case "out" | "err":
+                show(data, sys.stdout if name == "out" else sys.stderr)
+            case "control":
+                self._hear(data.decode().split())
+            case "console":
+                keep(data.decode("utf-8", "replace"), self._outcome.console)
+                if self._console:
+                    show(data, sys.stderr)
+
+    def _hear(self, words: Sequence[str]) -> None:
+        """Take in what the machine says of itself: "booted", "status N"."""
+        if "booted" in words:
+            self._outcome.booted = True
+            VOICE.say(f"booted in {time.monotonic() - self._began:.0f} s")
+        if "status" in words:
+            self._outcome.status = int(words[-1])
+            self._end = min(self._end, time.monotonic() + POWER_OFF_S)
 
 
-def take(name: str, data: bytes, outcome: Outcome, began: float, *, console: bool) -> None:
-    match name:
-        case "out" | "err":
-            stream = sys.stdout.buffer if name == "out" else sys.stderr.buffer
-            stream.write(data)
-            stream.flush()
-        case "control":
-            follow(data.decode().split(), outcome, began)
-        case "console":
-            keep(data.decode("utf-8", "replace"), outcome.console)
-            if console:
-                sys.stderr.buffer.write(data)
-                sys.stderr.flush()
-
-
-def follow(words: Sequence[str], outcome: Outcome, began: float) -> None:
-    """Take in what the machine says of itself: "booted", "status N"."""
-    if "booted" in words:
-        outcome.boot_s = time.monotonic() - began
-        VOICE.say(f"booted in {outcome.boot_s:.0f} s")
-    if "status" in words:
-        outcome.status = int(words[-1])
+def show(data: bytes, stream: TextIO) -> None:
+    stream.buffer.write(data)
+    stream.flush()
 
 
 def keep(text: str, lines: deque[str]) -> None:
@@ -175,15 +211,28 @@ def keep(text: str, lines: deque[str]) -> None:
     lines.extend(rest)
 
 
-def report(outcome: Outcome, limit_s: float | None) -> int:
+def report(outcome: Outcome) -> int:
     """Say what went wrong with the machine itself, and return the exit status."""
     if outcome.status is not None:
         return outcome.status
-    VOICE.say(f"ended after the limit of {limit_s:g} s" if outcome.out_of_time else "the machine died")
+    VOICE.say(outcome.failure)
     VOICE.say("its console's last lines:")
     for line in outcome.console:
         print(f"    {line}", file=sys.stderr)
-    return TOOK_TOO_LONG if outcome.out_of_time else 1
+    return 1
+
+
+@contextmanager
+def turn(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Run one machine at a time: two at once take longer than one after the other, and their tests' patience ends."""
+    with open(folder / "turn", "w") as lock:
+        if wait:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                VOICE.say("another machine is running; waiting for its end (--now does not wait)")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def interactive() -> str:
@@ -196,9 +245,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/lab",
         description="Run the lab's tests, or a command, on an emulated machine with four NUMA nodes.",
-        usage="scripts/lab [--limit SECONDS] [--console] [--shell | -- COMMAND...]",
+        usage="scripts/lab [--limit SECONDS] [--now] [--console] [--shell | -- COMMAND...]",
     )
     parser.add_argument("--shell", action="store_true", help="a shell in the machine")
+    parser.add_argument("--now", action="store_true", help="do not wait for another lab machine to end")
     parser.add_argument(
         "--limit", type=float, metavar="SECONDS", help="end the machine after (default 900; shell: never)"
     )
@@ -219,13 +269,18 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     parts = get_parts(VOICE)
-    limit_s = options.limit or (None if options.shell else 900.0)
+    limit_s = options.limit or (math.inf if options.shell else LIMIT_S)
     if options.shell:
         command = interactive()
     else:
         command = options.command[0] if len(options.command) == 1 else shlex.join(options.command) or TESTS
-    outcome = boot(parts, command, shell=options.shell, limit_s=limit_s, console=options.console)
-    status = report(outcome, limit_s)
+    with turn(parts.folder, wait=not (options.now or options.shell)):
+        for _ in range(STARTS):
+            outcome = boot(parts, command, shell=options.shell, limit_s=limit_s, console=options.console)
+            if not outcome.stood_still:
+                break
+            VOICE.say(outcome.failure)
+    status = report(outcome)
     return status if options.command or options.shell else min(status, 1)
 
 
@@ -234,3 +289,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read this has gone
+        os._exit(141)

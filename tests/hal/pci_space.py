@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hal.fake import FakeHost
 from hal.settings import Subject
@@ -59,6 +60,7 @@ def config_space(
     capabilities: Sequence[tuple[int, bytes]],
     *,
     header: int = 0,
+    class_code: int = 0xFF0000,
     vendor: int = 0x8086,
     device: int = 0x10C9,
     size: int = 4096,
@@ -66,6 +68,7 @@ def config_space(
     """Return a configuration space with these capabilities (id, what follows its two first bytes), one after the other."""
     space = bytearray(size)
     struct.pack_into("<HHHH", space, 0, vendor, device, 0x0406, 0x0010 if capabilities else 0)
+    space[0x09:0x0C] = class_code.to_bytes(3, "little")
     space[0x0E] = header
     at, link = 0x40, 0x34
     for identity, body in capabilities:
@@ -150,11 +153,20 @@ class Hardware:
 
     def train(self, content: bytearray) -> None:
         """Take up the highest speed that both ends support and this one aims at."""
-        ends = [content, *(self.host.binaries[other.config] for other in self.below)]
-        places = [self.function.express, *(other.express for other in self.below)]
-        vectors = [int(struct.unpack_from("<I", end, at + 0x2C)[0]) for end, at in zip(ends, places, strict=True)]
-        target = content[self.function.express + 0x30] & 0xF
-        speed = max(code for code in range(1, 7) if code <= target and all(vector >> code & 1 for vector in vectors))
-        for end, at in zip(ends, places, strict=True):
-            status = int(struct.unpack_from("<H", end, at + 0x12)[0])
-            struct.pack_into("<H", end, at + 0x12, status & ~0xF | speed)
+        others = [(self.host.binaries[other.config], other.express) for other in self.below]
+        train((content, self.function.express), *others)
+
+
+type End = tuple[Any, int]
+"""A writable buffer and where in it the PCI Express capability is."""
+
+
+def train(upper: End, *lower: End) -> None:
+    """Let both ends of a link take up the highest speed that they support and the upper one aims at."""
+    ends = (upper, *lower)
+    vectors = [int(struct.unpack_from("<I", content, at + 0x2C)[0]) for content, at in ends]
+    target = upper[0][upper[1] + 0x30] & 0xF
+    speed = max(code for code in range(1, 7) if code <= target and all(vector >> code & 1 for vector in vectors))
+    for content, at in ends:
+        status = int(struct.unpack_from("<H", content, at + 0x12)[0])
+        struct.pack_into("<H", content, at + 0x12, status & ~0xF | speed)
