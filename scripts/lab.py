@@ -30,7 +30,7 @@ from typing import TextIO
 
 import psutil
 
-from scripts import lab_machine
+from scripts import lab_link, lab_machine
 from scripts.debian_world import ROOT, Voice
 from scripts.lab_parts import GUEST, LIBRARIES, Parts, get_parts
 from scripts.ramdisk import FILE, FOLDER, PROGRAM, Entry, cpio
@@ -73,12 +73,13 @@ def lab_files(command: str, environment: Mapping[str, str]) -> Iterator[Entry]:
 
 @contextmanager
 def disks(parts: Parts, files: Iterator[Entry]) -> Iterator[tuple[Path, Path]]:
-    """Make the RAM disk and an empty NVMe disk for one run."""
+    """Make the RAM disk, an empty NVMe disk and, beside that, the table of the link that is memory, for one run."""
     with tempfile.TemporaryDirectory(prefix="run.", dir=parts.folder) as folder:
         ramdisk, disk = Path(folder, "ramdisk"), Path(folder, "disk")
         ramdisk.write_bytes(parts.ramdisk.read_bytes() + cpio(files))
         with open(disk, "wb") as file:
             file.truncate(lab_machine.DISK_MIB << 20)
+        disk.with_name("link").write_bytes(lab_link.table())
         yield ramdisk, disk
 
 
@@ -91,6 +92,7 @@ def qemu_command(
     data = parts.programs / "usr/share"
     command = [*parts.command("qemu-system-x86_64"), "-L", str(data / "qemu"), "-L", str(data / "seabios")]
     command += [*lab_machine.board(), *lab_machine.nodes(), *lab_machine.devices(disk)]
+    command += lab_link.device(disk.with_name("link"))
     command += [*lab_machine.shared_folder("host", Path("/")), *lab_machine.shared_folder("layer", parts.layer)]
     command += ["-device", "virtio-serial-pci,bus=pcie.0"]
     for name, line in lines.items():
@@ -98,7 +100,8 @@ def qemu_command(
             command += ["-chardev", f"socket,id=console,fd={line.fileno()}", "-serial", "chardev:console"]
         else:
             command += lab_machine.channel(name, line.fileno())
-    command += ["-kernel", str(parts.kernel), "-initrd", str(ramdisk), "-append", lab_machine.KERNEL_WORDS]
+    words = f"{lab_machine.KERNEL_WORDS} {lab_link.KERNEL_WORDS}"
+    command += ["-kernel", str(parts.kernel), "-initrd", str(ramdisk), "-append", words]
     return [*command, *more]
 
 
