@@ -16,7 +16,9 @@ CANNOT_RUN = 77
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the first run downloads
 def test_every_check_of_the_emulated_machine_passes() -> None:
-    done = subprocess.run([sys.executable, "-m", "scripts.lab_pmu"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.lab_pmu"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode == CANNOT_RUN:
         pytest.skip(done.stderr.strip().replace("\nlab-pmu:  ", ";"))
     assert done.returncode == 0, done.stdout + done.stderr
