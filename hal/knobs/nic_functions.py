@@ -17,7 +17,7 @@ from hal.knobs.files import FileKnob, names
 from hal.knobs.knob import RANKS, Knob, Support, on_or_off, one_of, whole_number
 from hal.knobs.nic import CLASS, net_admin, nic_of, nics
 from hal.netlink import NO_MAC, VirtualFunction
-from hal.settings import APPROXIMATE, EXACT, Change, Subject, Value
+from hal.settings import APPROXIMATE, Change, Subject, Value
 
 _PCI = "/sys/bus/pci/devices"
 _FOR_USERS = ("vfio", "uio", "igb_uio", "pci-stub", "pciback")
@@ -40,7 +40,10 @@ class Functions(FileKnob):
     rank = RANKS["create"]
     creates = True  # interfaces, which other settings of the same plan may be on
     reversibility = APPROXIMATE
-    reversal = "MAC, VLAN and rate of the functions that there were, and what was set on their interfaces"
+    reversal = (
+        "MAC, VLAN and rate of the functions that there were, what was set on their interfaces, and what the driver sets anew of "
+        "the card itself: Intel's igb its queues"
+    )
 
     @property
     def accepts(self) -> tuple[str, ...]:
@@ -99,11 +102,9 @@ class Functions(FileKnob):
     def between(self, change: Change) -> tuple[Value, ...]:
         return (0,)
 
-    def reversible(self, old: Value, new: Value) -> str:
-        return EXACT if old == 0 else APPROXIMATE
-
     def cost(self, old: Value, new: Value) -> str:
-        return "the functions that there are go, with their interfaces and all that is set on them" if old else ""
+        lost = "the functions that there are go, with their interfaces and all that is set on them; " if old else ""
+        return f"{lost}most drivers restart the card, some with fewer queues of its own"
 
     def order(self, change: Change) -> tuple[int, ...]:
         return (0,)

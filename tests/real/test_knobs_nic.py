@@ -122,13 +122,18 @@ class TestVirtualInterfaces:
         link = pair.run(NET.link, "m0")
         assert (link.mode, link.mac, link.is_up) == ("bridge", "02:00:00:00:00:21", False)
 
-    @pytest.mark.parametrize("mode", ["l2", "l3"])
-    def test_an_ipvlan_comes_and_goes(self, pair: Namespace, tmp_path: Path, mode: str) -> None:
-        done = make(pair, tmp_path, "i0", f"ipvlan link=v0 mode={mode}")
-        assert pair.ip("link show i0")[0]["linkinfo"]["info_data"]["mode"] == mode
-        with pytest.raises(SettingError, match="cannot have both"):
-            planned(pair, "nic.virtual", nic("m0"), "macvlan link=v0")
-        take_back(pair, tmp_path, done)
+    def test_an_ipvlan_carries_traffic_and_goes_again(self, pair: Namespace, tmp_path: Path) -> None:
+        done = make(pair, tmp_path, "i0", "ipvlan link=v0 mode=l2 up=on")
+        assert pair.ip("link show i0")[0]["linkinfo"]["info_data"]["mode"] == "l2"
+        for text in ("macvlan link=v0", "ipvlan link=v0 mode=l3"):
+            with pytest.raises(SettingError, match="i0"):
+                planned(pair, "nic.virtual", nic("x0"), text)
+        with namespace() as other:
+            other.take("v1", pair)
+            pair.address("i0", "10.77.3.1/24")
+            other.address("v1", "10.77.3.2/24")
+            assert talk(pair, other, "10.77.3.2") > 0
+            take_back(pair, tmp_path, done)
         assert "i0" not in names(pair)
 
     def test_a_vlan_carries_traffic_and_goes_again(self, pair: Namespace, tmp_path: Path) -> None:

@@ -313,9 +313,7 @@ class TestFunctions:
     def test_the_first_ones_go_without_a_trace(self, tmp_path: Path) -> None:
         host = furnished()
         before = snapshot(host)
-        plan = make_plan(host, [Setting("nic.sriov", DEVICE, 2)])
-        assert plan.changes[0].reversibility == EXACT
-        done = apply(plan, host, Journal(tmp_path)).identity
+        done = set_(host, "nic.sriov", DEVICE, "2", tmp_path)
         undo(host, Journal(tmp_path), done)
         assert snapshot(host) == before
 
