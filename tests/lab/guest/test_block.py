@@ -10,13 +10,13 @@ from hal.host import LinuxHost
 from hal.journal import Journal
 from hal.knobs import all_knobs
 from hal.planning import make_plan
-from hal.settings import Setting, Subject
+from hal.settings import Setting, Subject, Value
 from hal.undo import undo
 
 HOST = LinuxHost()
 DISK = Subject("block", "nvme0n1")
 QUEUE = Path("/sys/block/nvme0n1/queue")
-WANTED = {
+WANTED: dict[str, tuple[str, Value]] = {
     "block.scheduler": ("scheduler", "mq-deadline"),
     "block.nr_requests": ("nr_requests", 64),
     "block.read_ahead": ("read_ahead_kb", 512),
