@@ -46,7 +46,7 @@ class AttributesKnob(Knob):
         """Return the error for parts that a device does not have."""
         has = ", ".join(present)
         return SettingError(
-            f"{self.name}: {subject} has no {', '.join(names)}", remedy=f"It has {has or 'none of these'}."
+            f"{self.name}: {subject} has no {', '.join(names)}", remedy=f"It has {has or 'none of these'}: name those."
         )
 
 

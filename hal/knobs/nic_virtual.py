@@ -104,14 +104,16 @@ class Virtual(Knob):
             self._check_changeable(host, present, value)
 
     def _check_removable(self, host: Host, link: Link) -> None:
-        why = relied_on(host, link.name)
-        if link.kind not in _REQUIRED:
-            what = f"a {link.kind}" if link.kind else "no virtual interface, but one that a driver made"
-            why = f"{link.name} is {what}: dna could not make it again"
+        why, remedy = relied_on(host, link.name), "If it is to go all the same: ip link delete."
+        if not link.kind:
+            why = f"{link.name} is no virtual interface, but one that a driver made"
+            remedy = "It goes with its driver; those of virtual functions with nic.sriov."
+        elif link.kind not in _REQUIRED:
+            why = f"{link.name} is a {link.kind}: dna could not make it again"
         elif link.parent in ("", ELSEWHERE):
             why = f"{link.name} has its other end in another network namespace: dna could not make it again"
         if why:
-            raise SettingError(f"{self.name}: {why}", remedy="If it is to go all the same: ip link delete.")
+            raise SettingError(f"{self.name}: {why}", remedy=remedy)
 
     def _check_possible(self, host: Host, subject: Subject, value: Value) -> None:
         parts, kind = parts_of(value), _kind(value)

@@ -182,7 +182,7 @@ class TestVirtualInterfaces:
             ("x0", "macvlan link=nowhere", "no network interface nowhere"),
             ("sixteen-letters-", "macvlan link=v0", "cannot be the name"),
             ("a/b", "macvlan link=v0", "cannot be the name"),
-            ("lo", "absent", "could not make it again"),
+            ("lo", "absent", "a driver made"),
         ],
     )
     def test_nonsense_is_refused_before_anything_is_written(
