@@ -229,7 +229,8 @@ def _left_out(left_out: Sequence[LeftOut], glyphs: Glyphs) -> list[RenderableTyp
 def _grouped(left_out: Sequence[LeftOut]) -> list[tuple[tuple[str, str, str], list[LeftOut]]]:
     groups: dict[tuple[str, str, str], list[LeftOut]] = {}
     for left in left_out:
-        general = left.remedy.rpartition(" ")[0] if left.remedy.endswith(left.setting.subject.name) else left.remedy
+        names_it = left.setting.subject.name and left.remedy.endswith(f" {left.setting.subject.name}")
+        general = left.remedy.rpartition(" ")[0] if names_it else left.remedy
         groups.setdefault(
             (left.setting.knob, left.reason, f"{general} N" if general != left.remedy else general), []
         ).append(left)
