@@ -27,7 +27,7 @@ from hal.host import Host
 _WORKER = Path(__file__).with_name("bcc_worker.py")
 _DIST_PACKAGES = ("/usr/lib/python3/dist-packages", "/usr/local/lib/python3/dist-packages")
 _SITE_PACKAGES = re.compile(r"python3(\.\d+)?$")
-_TIMEOUT_S = 120
+_TIMEOUT_S = 600  # three seconds where nothing else runs, some minutes in an emulated machine
 
 
 def find_bcc(host: Host) -> str | None:
