@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 # Linux knows at most 8192 CPUs (NR_CPUS) and 1024 nodes; more is damage, and would take memory.
 _HIGHEST = 65535
+_PART = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([1-9][0-9]*))?)?")
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -18,22 +19,25 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
         ValueError: the text is not such a list.
     """
     numbers: set[int] = set()
-    if any(int(word) > _HIGHEST for word in re.findall(r"\d+", text)):
-        raise ValueError(f"a number above {_HIGHEST} in a list of CPUs or nodes")
     for part in text.strip().split(","):
         if part:
-            numbers.update(_parse_part(part))
+            numbers.update(_parse_part(part.strip()))
     return tuple(sorted(numbers))
 
 
 def _parse_part(part: str) -> Iterable[int]:
-    span, _, stride = part.partition(":")
-    first, dash, last = span.partition("-")
-    numbers = range(int(first), int(last if dash else first) + 1)
-    if not stride:
+    found = _PART.fullmatch(part)
+    if not found or len(part) > 40:
+        raise ValueError(f"{part!r} is no list of CPUs or nodes")
+    first, last, used, group = (int(number) if number else None for number in found.groups())
+    first = first or 0
+    last = first if last is None else last
+    if not first <= last <= _HIGHEST:
+        raise ValueError(f"{part!r} in a list of CPUs or nodes: backwards, or above {_HIGHEST}")
+    numbers = range(first, last + 1)
+    if used is None or group is None:
         return numbers
-    used, _, group = stride.partition("/")
-    return [number for number in numbers if (number - numbers.start) % int(group) < int(used)]
+    return [number for number in numbers if (number - first) % group < used]
 
 
 def format_cpu_list(numbers: Iterable[int]) -> str:

@@ -20,15 +20,22 @@ def test_reads_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
     assert parse_cpu_list(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "0x3", "1-2-3"])
+@pytest.mark.parametrize(
+    "text", ["a", "1-", "0x3", "1-2-3", "0-9:1/0", "0-3:", "0-3:2", "0:1/2", "1_0", "٣", "9" * 400, "(null)"]
+)
 def test_refuses_what_is_no_list(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(ValueError, match="is no list"):
         parse_cpu_list(text)
 
 
 @given(st.sets(st.integers(0, 300)))
 def test_writing_and_reading_is_the_identity(numbers: set[int]) -> None:
     assert parse_cpu_list(format_cpu_list(numbers)) == tuple(sorted(numbers))
+
+
+def test_refuses_a_range_that_runs_backwards() -> None:
+    with pytest.raises(ValueError, match="backwards"):
+        parse_cpu_list("5-2")
 
 
 def test_merges_ranges() -> None:
