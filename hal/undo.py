@@ -135,7 +135,7 @@ class _Taking:
             self._one(number, step)
         again, self._refused = self._refused, []
         for number, step, _ in again:  # some are only taken back once another one is: an offload that rests on it
-            self._one(number, step)
+            self._one(number, replace(step, done=False))  # it may be half taken back
         for _, step, why in self._refused:
             self._note("failed", replace(step, left=why))
         restored, kept, gone, failed = (tuple(self._outcomes[name]) for name in ("restored", "kept", "gone", "failed"))
