@@ -91,12 +91,13 @@ class TestEveryKnob:
         if not isinstance(value, bool):
             assert knob.parse(str(value)) == value
 
-    @pytest.mark.parametrize("text", MALFORMED, ids=ascii)
-    def test_malformed_values_are_refused_or_canonical(self, knob: Knob, text: str) -> None:
+    def test_malformed_values_are_refused_or_canonical(self, knob: Knob) -> None:
         """Nothing but a SettingError; what does parse must mean something: written out, it parses to itself."""
-        with contextlib.suppress(SettingError):
-            value = knob.parse(text)
-            assert knob.parse(str(int(value)) if isinstance(value, bool) else str(value)) == value
+        for text in MALFORMED:
+            with contextlib.suppress(SettingError):
+                value = knob.parse(text)
+                again = knob.parse(str(int(value)) if isinstance(value, bool) else str(value))
+                assert again == value, ascii(text)
 
     @pytest.mark.parametrize("text", ["", str(2**63), "\x00", "9" * 400])
     def test_nonsense_is_refused(self, knob: Knob, text: str) -> None:
