@@ -32,7 +32,7 @@ SLEEPER = """
 import mmap, os, sys, threading, time
 os.sched_setaffinity(0, {int(c) for c in sys.argv[1].split(",")})
 size = int(sys.argv[2]) << 20
-memory = mmap.mmap(-1, size)
+memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for at in range(0, size, 4096): memory[at] = 1
 for _ in range(2): threading.Thread(target=time.sleep, args=(900,), daemon=True).start()
 os.sched_setaffinity(0, range(os.cpu_count())) if len(sys.argv) > 3 else None
