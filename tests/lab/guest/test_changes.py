@@ -17,6 +17,7 @@ import pytest
 from hal.apply import apply
 from hal.host import LinuxHost
 from hal.journal import Journal
+from hal.knobs import knob_of
 from hal.observing import observe_machine, observe_processes
 from hal.plan_json import plan_to_dict
 from hal.planning import machine_id, make_plan
@@ -82,7 +83,7 @@ def test_a_pair_on_two_nodes_comes_together_and_goes_back(tmp_path: Path) -> Non
         assert share(client, 3) > 0.8
         wanted = [
             Setting("cpu.affinity", tree(client, start(client)), "0-1"),
-            Setting("memory.placement", process(client, start(client)), "0"),
+            Setting("memory.placement", process(client, start(client)), knob_of("memory.placement").parse("0")),
         ]
         journal = Journal(tmp_path)
         plan = make_plan(HOST, wanted, title="together")
