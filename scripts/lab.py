@@ -37,7 +37,7 @@ from scripts.ramdisk import FILE, FOLDER, PROGRAM, Entry, cpio
 
 VOICE = Voice("lab")
 TESTS = "python -m pytest -p no:cacheprovider -v --timeout 300 tests/lab/guest"
-CONSOLE_LINES = 30
+CONSOLE_LINES = 100
 LIMIT_S = 900.0
 LOOK_EVERY_S = 5.0
 STILL_S = 30
