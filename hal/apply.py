@@ -1,6 +1,6 @@
 """Apply a plan: record, write, read back, next; on any failure undo in reverse and leave the machine as it was found.
 
-Undoing is in ``hal.undo``; both keep to the same order, journal first, so that a kill between any two steps can be recovered from.
+When all is made, every change is looked at once more (``hal.confirming``): a later one may have overridden it. Undoing is in ``hal.undo``; both keep to the same order, journal first, so that a kill between any two steps can be recovered from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hal import journal as log
+from hal.confirming import contradictions, told
 from hal.errors import ChangeFailedError, HalError, JournalError, NotFoundError, PlanError, RefusedError
 from hal.host import Host
 from hal.journal import Journal, Writer
@@ -75,6 +76,7 @@ def apply(
         try:
             work.make(changes)
             work.follow(plan.follow, ours)
+            work.confirm()
             record.end()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             _give_up(error, host, journal, record)
@@ -159,6 +161,8 @@ class _Work:
         self._record = record
         self._watch = watch
         self._count = 0
+        self._numbers: list[int] = []
+        """Under which each of ``done`` is in the journal."""
         self._seen: set[tuple[str, Subject]] = set()
 
     def make(self, changes: tuple[Change, ...]) -> None:
@@ -174,6 +178,19 @@ class _Work:
                 if not fresh:
                     break
                 self.make(fresh)
+
+    def confirm(self) -> None:
+        """Look once more at everything that was made.
+
+        Raises:
+            ChangeFailedError: something of it does not hold any more.
+        """
+        found = contradictions(self.host, self.done)
+        for one in found:
+            if one.later and one.found is not None:  # what the plan itself made of it is ours to take back
+                self._record.append(log.mark("became", self._numbers[one.index], value=one.found))
+        if found:
+            raise ChangeFailedError(told(found))
 
     def _newcomers(self, setting: Setting, ours: Mapping[tuple[str, Subject], Value]) -> tuple[Change, ...]:
         knob = knob_of(setting.knob)
@@ -219,6 +236,7 @@ class _Work:
             raise ChangeFailedError(f"{change.knob} of {change.subject}: {wrong}")
         self._record.append(log.mark("done", number))
         self.done.append(change)
+        self._numbers.append(number)
         self._tell(change)
         self._watch("done", change)
 

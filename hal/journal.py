@@ -5,7 +5,7 @@ One file a transaction, one JSON record a line, appended and synced:
     begin    what is about to happen: the plan, the machine, who
     intent   change N with the old value as found; synced before the write
     done     change N was written and read back
-    became   change N did not take: what the machine made of it
+    became   change N did not take, or did not last: what the machine or a later change made of it
     gone     change N's process had ended: nothing was written
     failed   why the transaction stopped
     end      "applied": all changes stand
@@ -52,7 +52,8 @@ class Step:
     gone: bool = False
     undone: bool = False
     became: Value = None
-    """What the machine made of the write where that was neither the old nor the new value; None where it was not told."""
+    """What the machine, or a later change of the same plan, made of the write where that was neither the old nor the new value;
+    None where it was not told."""
     left: str = ""
     """Why it was not taken back: the value is somebody else's, or cannot be restored."""
 

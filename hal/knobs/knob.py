@@ -61,6 +61,9 @@ class Knob(ABC):
     """True when it makes and removes its subject; its value is then None where there is none."""
     is_costly: ClassVar[bool] = False
     """True when reading it takes so long that it is not read of every process of a machine."""
+    is_measured: ClassVar[bool] = False
+    """True when the value is what is found by measuring, which moves by itself (where pages are): that it is otherwise later
+    contradicts nothing."""
     is_action: ClassVar[bool] = False
     """True for something done rather than set (memory compacted, files warmed up): there is no old value, ``read`` returns
     None, and ``verify`` tells by itself whether it was done."""

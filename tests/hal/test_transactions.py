@@ -407,6 +407,90 @@ def test_a_setting_that_another_one_of_the_plan_undoes_is_taken_back_with_it(tmp
     assert pending(Journal(tmp_path)) == []
 
 
+@pytest.mark.slow
+def test_at_every_point_a_plan_that_contradicts_itself_leaves_the_machine_as_it_was(folder: Path) -> None:
+    cpu = Subject("cpu", "2")
+    wanted = [Setting("power.energy_preference", cpu, "power"), Setting("power.governor", cpu, "performance")]
+    faults = Faults()
+    assert run(furnished(), folder / "count", wanted, faults) == "failed"
+    assert faults.counts["record"] > 8, "begin, two changes, what became of one, failed, two taken back, closed"
+    for of, kind in KINDS:
+        for at in range(1, faults.counts[of] + 1):
+            host = furnished()
+            before, place = snapshot(host), folder / f"{of}-{kind}-{at}"
+            outcome = run(host, place, wanted, Faults(kind, at, of))
+            assert outcome in ("failed", "killed"), "it is never applied"
+            if outcome == "failed" and kind != "fail":
+                assert snapshot(host) == before
+            recover(host, place)
+            if kind == "fail":  # it was the undoing that failed, and it is done by now
+                for transaction in pending(Journal(place)):
+                    undo(host, Journal(place), transaction.identity)
+            assert snapshot(host) == before, f"{kind} at {of} {at}"
+
+
+LAST = Setting("memory.swappiness", Subject("system"), 10)
+"""It stands after settings of threads and pages in a plan."""
+
+
+def meanwhile(host: FakeHost, happens: Callable[[], object]) -> None:
+    """Let something happen while the last setting is made."""
+
+    def write(_old: str, written: str) -> str:
+        happens()
+        return f"{written}\n"
+
+    host.handlers["/proc/sys/vm/swappiness"] = write
+
+
+def test_what_a_program_sets_itself_meanwhile_is_its_own(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [Setting("cpu.affinity", server(host), "0-1"), LAST])
+    meanwhile(host, lambda: host.set_affinity(100, (5,)))
+    with pytest.raises(ChangeFailedError, match=r"thread 100 did not last: it is 5.*somebody else.*it is theirs"):
+        apply(plan, host, Journal(tmp_path))
+    found = affinities(host)
+    assert found[100] == "5"
+    assert {found[tid] for tid in (101, 102, 110)} == {"01234567"}
+
+
+def test_what_ends_before_the_last_look_is_normal(tmp_path: Path) -> None:
+    host = furnished()
+    plan = make_plan(host, [Setting("cpu.affinity", server(host), "0-1"), LAST])
+    meanwhile(host, lambda: host.end(110))
+    assert len(apply(plan, host, Journal(tmp_path)).done) == 5
+
+
+def test_pages_that_move_by_themselves_contradict_nothing(tmp_path: Path) -> None:
+    host = furnished()
+    subject, value = cases(host)["memory.placement"]
+    pid, knob = int(subject.name), all_knobs()["memory.placement"]
+    plan = make_plan(host, [Setting("memory.placement", subject, value), LAST])
+    meanwhile(host, lambda: host.pages.update({pid: dict.fromkeys(host.pages[pid], 3)}))
+    assert len(apply(plan, host, Journal(tmp_path)).done) == 2
+    assert not knob.same(value, knob.read(host, subject))
+
+
+class Counting(FakeHost):
+    """A machine that notes whose affinity is read."""
+
+    def __init__(self, inner: FakeHost) -> None:
+        self.__dict__ = inner.__dict__
+        self.read: list[int] = []
+
+    def affinity(self, tid: int) -> tuple[int, ...]:
+        self.read.append(tid)
+        return super().affinity(tid)
+
+
+def test_the_last_look_reads_each_change_once(tmp_path: Path) -> None:
+    host = Counting(furnished())
+    plan = make_plan(host, [one(host)])
+    host.read.clear()
+    apply(plan, host, Journal(tmp_path))
+    assert host.read == [200, 200, 200], "whether the machine moved, what was written, and the last look"
+
+
 # --- plans as data
 
 

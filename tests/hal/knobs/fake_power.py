@@ -80,7 +80,7 @@ def _clamped(host: FakeHost, other: str, *, lower: bool) -> WriteHandler:
 
 
 CASES: dict[str, tuple[Subject, Value]] = {
-    "power.governor": (CPU, "performance"),
+    "power.governor": (Subject("cpu", "4"), "performance"),  # where the next one is set, it would override that
     "power.energy_preference": (CPU, "power"),
     "power.min_freq": (CPU, 2_000_000),
     "power.max_freq": (CPU, 2_400_000),

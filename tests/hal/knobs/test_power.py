@@ -17,7 +17,7 @@ from hal.journal import Journal
 from hal.knobs import knob_of
 from hal.planning import make_plan
 from hal.settings import SYSTEM, Change, Setting, Subject, Value
-from hal.undo import undo
+from hal.undo import pending, undo
 from tests.hal.knobs import fake_cpu, fake_power
 from tests.hal.knobs.fake_power import CPUS, HIGHEST, LOWEST, POLICIES, STATES
 from tests.hal.knobs.machine import snapshot
@@ -74,17 +74,42 @@ def test_both_limits_are_reached_from_anywhere_and_undone(before: tuple[int, int
     assert snapshot(host) == was
 
 
-@pytest.mark.parametrize("governor", ["performance", "powersave"])
-def test_energy_preference_is_set_while_the_governor_lets_it(governor: str, tmp_path: Path) -> None:
+def test_energy_preference_is_set_once_the_governor_lets_it(tmp_path: Path) -> None:
     host, journal = machine(), Journal(tmp_path)
-    if governor == "powersave":
-        knob_of("power.governor").write(host, cpu(2), "performance")
+    knob_of("power.governor").write(host, cpu(2), "performance")
     was = snapshot(host)
-    settings = [Setting("power.energy_preference", cpu(2), "power"), Setting("power.governor", cpu(2), governor)]
+    settings = [Setting("power.energy_preference", cpu(2), "power"), Setting("power.governor", cpu(2), "powersave")]
     done = apply(make_plan(host, settings), host, journal)
     assert len(done.done) == 2
     undo(host, journal, done.identity)
     assert snapshot(host) == was
+
+
+@pytest.mark.parametrize("remembers", [True, False], ids=["intel_pstate", "a driver that forgets"])
+def test_a_governor_that_overrides_a_preference_of_the_same_plan_is_said_and_taken_back(
+    remembers: bool, tmp_path: Path
+) -> None:
+    host = machine()
+    if not remembers:
+        policy = f"{CPUS}/cpufreq/policy2"
+
+        def govern(_old: str, written: str) -> str:
+            if written == "performance":
+                host.files[f"{policy}/energy_performance_preference"] = "performance\n"
+            return f"{written}\n"
+
+        host.handlers[f"{policy}/scaling_governor"] = govern
+    was = snapshot(host)
+    settings = [Setting("power.governor", cpu(2), "performance"), Setting("power.energy_preference", cpu(2), "power")]
+    with pytest.raises(ChangeFailedError) as caught:
+        apply(make_plan(host, settings), host, Journal(tmp_path))
+    assert "power.energy_preference of cpu 2 did not last: it is performance after power was written" in str(
+        caught.value
+    )
+    assert "came after it power.governor of cpu 2 (performance)" in str(caught.value)
+    assert str(caught.value).endswith("what was made before it was taken back")
+    assert snapshot(host) == was
+    assert pending(Journal(tmp_path)) == []
 
 
 def test_a_preference_that_the_governor_forbids_says_what_to_do(tmp_path: Path) -> None:
