@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from hal import journal as log
@@ -16,11 +17,11 @@ from hal.errors import ChangeFailedError, HalError, JournalError, NotFoundError,
 from hal.host import Host
 from hal.journal import Journal, Writer
 from hal.knobs import knob_of
-from hal.knobs.knob import show
+from hal.knobs.knob import show, write_telling
 from hal.planning import change_of, left_alone, machine_id, position
 from hal.settings import Change, Plan, Setting, Subject, Value
 from hal.subjects import is_gone, label
-from hal.undo import Undone, boot_ticks, interrupted, take_back
+from hal.undo import Meter, Undone, boot_ticks, interrupted, take_back, untold
 
 _ROUNDS = 50
 """How often newly started threads and children are looked for. Each round that finds some sets them, and what they start
@@ -52,8 +53,12 @@ def apply(
     *,
     command: str = "",
     watch: Watcher = lambda _what, _change: None,
+    progress: Meter = untold,
 ) -> Applied:
     """Apply a plan whole, or leave the machine as it was found.
+
+    Args:
+        progress: told how far a change is that takes long, and its taking back.
 
     Raises:
         PlanError: the plan is for another machine or another boot of it.
@@ -72,14 +77,14 @@ def apply(
         changes = tuple(change for change in plan.changes if change.key not in {c.key for c in already})
         ours = journal.standing()
         record = _Record(journal, plan, ticks=boot_ticks(host), command=command)
-        work = _Work(host, record, watch)
+        work = _Work(host, record, watch, progress)
         try:
             work.make(changes)
             work.follow(plan.follow, ours)
             work.confirm()
             record.end()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            _give_up(error, host, journal, record)
+            _give_up(error, host, journal, record, progress)
     return Applied(record.identity, tuple(work.done), tuple(work.gone), already, tuple(work.outcomes))
 
 
@@ -153,13 +158,14 @@ class _Record:
 class _Work:
     """One application in progress."""
 
-    def __init__(self, host: Host, record: _Record, watch: Watcher) -> None:
+    def __init__(self, host: Host, record: _Record, watch: Watcher, progress: Meter) -> None:
         self.host = host
         self.done: list[Change] = []
         self.gone: list[Change] = []
         self.outcomes: list[tuple[Change, str]] = []
         self._record = record
         self._watch = watch
+        self._progress = progress
         self._count = 0
         self._numbers: list[int] = []
         """Under which each of ``done`` is in the journal."""
@@ -220,7 +226,7 @@ class _Work:
             return
         self._record.append(log.intent(number, change))
         try:
-            knob.write(self.host, change.subject, change.new)
+            write_telling(knob, self.host, change.subject, change.new, partial(self._progress, change))
             wrong = knob.verify(self.host, change.subject, change.new)
         except HalError as error:
             if is_gone(self.host, change.subject):
@@ -262,7 +268,7 @@ class _Work:
         self._watch("gone", change)
 
 
-def _give_up(error: BaseException, host: Host, journal: Journal, record: _Record) -> Any:
+def _give_up(error: BaseException, host: Host, journal: Journal, record: _Record, progress: Meter) -> Any:
     """Take back what was made, and raise what happened with what became of it."""
     why = str(error) or type(error).__name__
     if not record.identity:
@@ -272,7 +278,7 @@ def _give_up(error: BaseException, host: Host, journal: Journal, record: _Record
     ):  # it may be the journal's disk that is full: all the more must be taken back
         record.append(log.note("failed", why=why))
     try:
-        undone = take_back(host, journal, record.identity, best_effort=True)
+        undone = take_back(host, journal, record.identity, best_effort=True, progress=progress)
     except HalError as second:
         raise ChangeFailedError(
             f"{why}; and what was made before it could not all be taken back: {second}", remedy="dna undo"

@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hal import journal as log
 from hal.errors import HalError, JournalError, NotFoundError, RefusedError
 from hal.host import Host
 from hal.journal import Journal, Step, Transaction, Writer
 from hal.knobs import all_knobs, knob_of
-from hal.knobs.knob import show
+from hal.knobs.knob import show, write_telling
 from hal.planning import machine_id
 from hal.settings import APPROXIMATE, EXACT, IRREVERSIBLE, OF_PROCESSES, Change, MachineId, Setting, Subject, Value
 from hal.subjects import is_gone
 
 type Watcher = Callable[[str, Step], None]
+type Meter = Callable[[Change, int, int], None]
+"""Told how far a change is that takes long: bytes dealt with so far, and bytes that there are."""
+
+
+def untold(_change: Change, _done: int, _of: int) -> None:
+    """Be told how far a change is, and do nothing with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,18 @@ class Undone:
     """True when the machine was started since: nothing of the transaction was left."""
 
 
-def undo(host: Host, journal: Journal, identity: str, *, watch: Watcher = lambda _what, _step: None) -> Undone:
+def undo(
+    host: Host,
+    journal: Journal,
+    identity: str,
+    *,
+    watch: Watcher = lambda _what, _step: None,
+    progress: Meter = untold,
+) -> Undone:
     """Take back one transaction.
+
+    Args:
+        progress: told how far a change is whose taking back takes long.
 
     Raises:
         RefusedError: another dna is changing this machine, or a later transaction changed the same and stands.
@@ -49,7 +66,7 @@ def undo(host: Host, journal: Journal, identity: str, *, watch: Watcher = lambda
                 f"{transaction.identity} was changed again by {', '.join(later)}",
                 remedy=f"take that back first: dna undo {later[-1]}, or dna undo --all",
             )
-        return take_back(host, journal, transaction.identity, watch=watch)
+        return take_back(host, journal, transaction.identity, watch=watch, progress=progress)
 
 
 def take_back(
@@ -58,6 +75,7 @@ def take_back(
     identity: str,
     *,
     watch: Watcher = lambda _what, _step: None,
+    progress: Meter = untold,
     best_effort: bool = False,
 ) -> Undone:
     """Do what ``undo`` does, under a lock that is held already.
@@ -73,7 +91,7 @@ def take_back(
     if transaction.machine.boot_id != here.boot_id:
         writer.append(log.note("closed", why="the machine was started since"))
         return Undone(transaction.identity, restarted=True)
-    return _Taking(host, writer, transaction, watch).run()
+    return _Taking(host, writer, transaction, watch, progress).run()
 
 
 def pending(journal: Journal) -> list[Transaction]:
@@ -118,11 +136,12 @@ class _Tolerant(Writer):
 
 
 class _Taking:
-    def __init__(self, host: Host, writer: Writer, transaction: Transaction, watch: Watcher) -> None:
+    def __init__(self, host: Host, writer: Writer, transaction: Transaction, watch: Watcher, progress: Meter) -> None:
         self._host = host
         self._writer = writer
         self._transaction = transaction
         self._watch = watch
+        self._progress = progress
         self._outcomes: dict[str, list[Step]] = {"restored": [], "kept": [], "gone": [], "failed": []}
         self._refused: list[tuple[int, Step, str]] = []
 
@@ -171,7 +190,7 @@ class _Taking:
             return  # it was not there before: it goes with what it is on, which the same plan made
         self._writer.append(log.mark("undoing", number))
         if not knob.same(change.old, knob.read(self._host, change.subject)):
-            knob.write(self._host, change.subject, change.old)
+            write_telling(knob, self._host, change.subject, change.old, partial(self._progress, change))
         wrong = knob.verify(self._host, change.subject, change.old)
         if wrong and change.reversibility == EXACT:
             raise HalError(wrong)

@@ -7,7 +7,7 @@ knob, reads back and undoes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +38,9 @@ class Support:
 
 
 WORKS = Support(True)
+
+type Progress = Callable[[int, int], None]
+"""Told of the bytes dealt with so far, and of those there are."""
 
 
 class Knob(ABC):
@@ -168,6 +171,28 @@ class Knob(ABC):
     def malformed(self, text: str) -> SettingError:
         """Return the error for a value that makes no sense."""
         return SettingError(f"{self.name}: {text!r} is no value of it", remedy=f"It takes {self.values}.")
+
+
+class SlowKnob(Knob):
+    """A knob whose ``write`` may take long, and tells how far it is."""
+
+    @abstractmethod
+    def write(
+        self, host: Host, subject: Subject, value: Value, *, progress: Progress = lambda _done, _of: None
+    ) -> None:
+        """Set it, as ``Knob.write`` does."""
+
+
+def write_telling(knob: Knob, host: Host, subject: Subject, value: Value, progress: Progress) -> None:
+    """Set a knob, and let it tell how far it is where that takes long.
+
+    Raises:
+        HostError: the machine refused.
+    """
+    if isinstance(knob, SlowKnob):
+        knob.write(host, subject, value, progress=progress)
+    else:
+        knob.write(host, subject, value)
 
 
 def show(value: Value) -> str:

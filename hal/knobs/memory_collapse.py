@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import re
 
-from hal.collapse import MADV_COLLAPSE, Collapsed, Progress, collapse, huge_share, is_switched_off
+from hal.collapse import MADV_COLLAPSE, Collapsed, collapse, huge_share, is_switched_off
 from hal.errors import HostError
 from hal.host import Host
 from hal.knobs.advice import advice_support, start_time
-from hal.knobs.knob import RANKS, Knob, Support
+from hal.knobs.knob import RANKS, Knob, Progress, SlowKnob, Support
 from hal.mappings import HUGE_SIZE_FILE
 from hal.settings import IRREVERSIBLE, Subject, Value
 from hal.sizes import say_size
@@ -23,7 +23,7 @@ _WHY = {
 }
 
 
-class HugePages(Knob):
+class HugePages(SlowKnob):
     """Make huge pages of what a process has in small ones."""
 
     name = "memory.hugepages"

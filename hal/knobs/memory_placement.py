@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from hal.errors import HostError, NotFoundError, SettingError, UnsupportedError
 from hal.host import Host
 from hal.knobs.advice import start_time
-from hal.knobs.knob import RANKS, WORKS, Knob, Support
+from hal.knobs.knob import RANKS, WORKS, Knob, Progress, SlowKnob, Support
 from hal.lists import format_cpu_list, parse_cpu_list
 from hal.mappings import huge_page_size
-from hal.migration import BANDWIDTH, Moved, Progress, apart, move, nodes_of, shares
+from hal.migration import BANDWIDTH, Moved, apart, move, nodes_of, shares
 from hal.settings import APPROXIMATE, Subject, Value
 from hal.sizes import format_size, parse_size, say_size
 
@@ -29,7 +29,7 @@ _PART = re.compile(r"([0-9]{1,4})=([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
 
-class Placement(Knob):
+class Placement(SlowKnob):
     """The share of each node in a process's memory."""
 
     name = "memory.placement"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from hal.errors import HostError, NotFoundError, SettingError, UnsupportedError
 from hal.host import Host
 from hal.knobs.advice import MADV_WILLNEED, advise_all, start_time
 from hal.knobs.amount import amount_of, meminfo, parse_amount
-from hal.knobs.knob import RANKS, Knob
+from hal.knobs.knob import RANKS, Knob, Progress, SlowKnob
 from hal.mappings import Mapping, read_mappings
 from hal.settings import IRREVERSIBLE, Subject, Value
 from hal.sizes import say_size
@@ -20,11 +20,8 @@ _WARM = 0.99
 _FAULTED = 0.9
 _NOT_THERE = (errno.EIO, errno.EFAULT)  # past the end of the file, or unmapped meanwhile
 
-type Progress = Callable[[int, int], None]
-"""Told of the bytes dealt with so far, and of those there are."""
 
-
-class Warm(Knob):
+class Warm(SlowKnob):
     """Read a file into the page cache."""
 
     name = "memory.warm"
@@ -73,7 +70,7 @@ class Warm(Knob):
         return "reads the file, and takes its size from what else is cached"
 
 
-class Prefault(Knob):
+class Prefault(SlowKnob):
     """Have the files that a process maps in its page tables, and what was swapped out in memory.
 
     The kernel lets nobody populate another's page tables by advice (MADV_POPULATE_READ is refused), but reading its memory

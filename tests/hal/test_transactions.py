@@ -21,7 +21,7 @@ from hal.journal import APPLIED, CLOSED, Journal
 from hal.knobs import all_knobs
 from hal.plan_json import plan_from_text, plan_to_dict
 from hal.planning import machine_id, make_plan
-from hal.settings import EXACT, Setting, Subject, Value, cgroup, process, thread, tree
+from hal.settings import EXACT, Change, Setting, Subject, Value, cgroup, process, thread, tree
 from hal.undo import interrupted, pending, undo
 from tests.hal.knobs.machine import Faults, FaultyHost, FaultyJournal, Killed, cases, furnished, snapshot
 
@@ -489,6 +489,27 @@ def test_the_last_look_reads_each_change_once(tmp_path: Path) -> None:
     host.read.clear()
     apply(plan, host, Journal(tmp_path))
     assert host.read == [200, 200, 200], "whether the machine moved, what was written, and the last look"
+
+
+def test_how_far_moving_pages_is_is_told_there_and_back(tmp_path: Path) -> None:
+    host, journal = furnished(), Journal(tmp_path)
+    subject, value = cases(host)["memory.placement"]
+    told: list[tuple[str, int, int]] = []
+
+    def tell(change: Change, done: int, of: int) -> None:
+        told.append((change.knob, done, of))
+
+    plan = make_plan(host, [Setting("memory.placement", subject, value), LAST])
+    identity = apply(plan, host, journal, progress=tell).identity
+    there, moved = list(told), 3 << 20
+    told.clear()
+    undo(host, journal, identity, progress=tell)
+    for way in (there, told):
+        assert {knob for knob, _, _ in way} == {"memory.placement"}
+        amounts = [done for _, done, _ in way]
+        assert amounts == sorted(amounts)
+        assert way[-1][1] == pytest.approx(moved, rel=0.01), "three quarters of 4 MiB"
+        assert all(done <= of for _, done, of in way)
 
 
 # --- plans as data

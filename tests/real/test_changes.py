@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -257,6 +259,28 @@ def test_set_by_hand_and_undo(tmp_path: Path) -> None:
         assert undone.returncode == 0, undone.stderr
         assert len(json.loads(undone.stdout)[0]["restored"]) == 3
         assert masks(child) == before
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_how_far_a_slow_change_is_shows_on_a_terminal(tmp_path: Path, option: str) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, str(ROOT / "cli.py"), "set", "memory.warm", str(large), "all", *option.split()]
+    environment = {**os.environ, "DNA_JOURNAL": str(tmp_path / "journal"), "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True) as child:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while chunk := os.read(terminal, 4096):
+                written += chunk
+        assert child.stdout is not None
+        told = child.stdout.read()
+    os.close(terminal)
+    assert child.returncode == 0, written
+    assert "64 MiB of 64 MiB are cached" in told
+    assert (b"memory.warm of file" in written) == (not option), written
 
 
 def test_a_negative_value_is_a_value(tmp_path: Path) -> None:

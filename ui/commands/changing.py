@@ -109,6 +109,7 @@ def undo_command(
     from ui.changes import transactions_table, undone_json, undone_view
     from ui.glyphs import glyphs_for
     from ui.output import console
+    from ui.progress import meter
 
     if (bool(identity), last, all_).count(True) > 1:
         raise options.OptionError("an ID, --last or --all", remedy="Give one of them, or none.")
@@ -123,7 +124,8 @@ def undo_command(
     results = []
     with _terminated_gently():
         for transaction in chosen:
-            result = undo(host, journal, transaction.identity)
+            with meter(quiet=as_json) as progress:
+                result = undo(host, journal, transaction.identity, progress=progress)
             failed |= bool(result.failed)
             results.append(result)
             if not as_json:
@@ -240,12 +242,13 @@ def _apply(plan: Plan, host: LinuxHost, journal: Journal, *, as_json: bool) -> N
     from ui.changes import applied_json, applied_view
     from ui.glyphs import glyphs_for
     from ui.output import console
+    from ui.progress import meter
 
     out = console()
     done = None
     if plan.changes or plan.follow:
-        with _terminated_gently():
-            done = apply(plan, host, journal, command=tool_line())
+        with _terminated_gently(), meter(quiet=as_json) as progress:
+            done = apply(plan, host, journal, command=tool_line(), progress=progress)
     typer.echo(dumps(applied_json(plan, done))) if as_json else out.print(applied_view(plan, done, glyphs_for(out)))
 
 
