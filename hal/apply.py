@@ -240,19 +240,19 @@ class _Work:
         if wrong:
             self._record.append(log.mark("became", number, value=self._found(change)))
             raise ChangeFailedError(f"{change.knob} of {change.subject}: {wrong}")
-        self._record.append(log.mark("done", number))
+        outcome = self._outcome(change)
+        self._record.append(log.done(number, outcome))
         self.done.append(change)
         self._numbers.append(number)
-        self._tell(change)
-        self._watch("done", change)
-
-    def _tell(self, change: Change) -> None:
-        try:
-            outcome = knob_of(change.knob).outcome(self.host, change.subject, change.new)
-        except HalError:  # it was done and recorded; that it ended now is no failure
-            return
         if outcome:
             self.outcomes.append((change, outcome))
+        self._watch("done", change)
+
+    def _outcome(self, change: Change) -> str:
+        try:
+            return knob_of(change.knob).outcome(self.host, change.subject, change.new)
+        except HalError:  # it was done; that it ended now is no failure
+            return ""
 
     def _found(self, change: Change) -> Value:
         """Return what the machine made of a write: so that it is known as ours when it is taken back."""

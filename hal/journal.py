@@ -4,7 +4,7 @@ One file a transaction, one JSON record a line, appended and synced:
 
     begin    what is about to happen: the plan, the machine, who
     intent   change N with the old value as found; synced before the write
-    done     change N was written and read back
+    done     change N was written and read back; what it came to, where there is more to tell than the value
     became   change N did not take, or did not last: what the machine or a later change made of it
     gone     change N's process had ended: nothing was written
     failed   why the transaction stopped
@@ -56,6 +56,8 @@ class Step:
     None where it was not told."""
     left: str = ""
     """Why it was not taken back: the value is somebody else's, or cannot be restored."""
+    outcome: str = ""
+    """What it came to, in words, where the value does not tell: how much is in huge pages."""
 
 
 @dataclass(slots=True)
@@ -256,6 +258,11 @@ def intent(number: int, change: Change) -> dict[str, object]:
     return {"is": "intent", "n": number, "change": change_to_dict(change)}
 
 
+def done(number: int, outcome: str = "") -> dict[str, object]:
+    """Return the record that a change was made, and what it came to in words."""
+    return mark("done", number, **({"outcome": outcome} if outcome else {}))
+
+
 def mark(kind: str, number: int, **more: object) -> dict[str, object]:
     """Return the record of what became of a change."""
     return {"is": kind, "n": number, "at": time.time(), **more}
@@ -317,6 +324,7 @@ def _take(transaction: Transaction, record: dict[str, Any]) -> None:
     elif kind in ("done", "gone"):
         step = transaction.steps[int(record["n"])]
         step.done, step.gone = kind == "done", kind == "gone"
+        step.outcome = str(record.get("outcome", ""))
     elif kind == "became":
         transaction.steps[int(record["n"])].became = value_of(record["value"])
     elif kind == "undoing":

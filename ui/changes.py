@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hal.apply import Applied
 from hal.journal import APPLIED, OPEN, Step, Transaction
+from hal.knobs import all_knobs
 from hal.knobs.knob import show
 from hal.lists import format_cpu_list
 from hal.plan_json import change_to_dict
@@ -110,6 +111,7 @@ def undone_json(result: Undone | Transaction) -> dict[str, object]:
                     "gone": step.gone,
                     "undone": step.undone,
                     "left": step.left,
+                    "outcome": step.outcome or None,
                 }
                 for _, step in sorted(result.steps.items())
             ],
@@ -148,10 +150,11 @@ def transaction_view(one: Transaction, glyphs: Glyphs) -> RenderableType:
         parts.append(_line(f"stopped: {one.failure}", glyphs, ACCENT))
     for number, step in sorted(one.steps.items()):
         change = step.change
-        words = f"{number:4} {change.knob} of {_subject(change)}: {show(change.old)} {glyphs.arrow} {show(change.new)}"
+        words = (
+            f"{number:4} {change.knob} of {_subject(change)}: {' '.join(side for side, _ in _sides(change, glyphs))}"
+        )
         parts.append(_line(f"{words}  [{step_words(step)}]", glyphs))
-        if change.reason:
-            parts.append(_line(f"     {change.reason}", glyphs, DIM))
+        parts += [_line(f"     {text}", glyphs, DIM) for text in (step.outcome, change.reason) if text]
     return Group(*parts)
 
 
@@ -194,11 +197,17 @@ def _changes(changes: Iterable[Change], glyphs: Glyphs) -> RenderableType:
             what = f"{one.subject.kind}s {_some(names)}"
         else:
             what = str(one.subject)
-        cells = (one.knob, what, one.label, show(one.old), glyphs.arrow, show(one.new))
-        styles = (TITLE, "", DIM, "", DIM, STRONG)
-        row = [Text(glyphs.text(plain(cell)), style=style) for cell, style in zip(cells, styles, strict=True)]
-        table.add_row(*row)
+        cells = ((one.knob, TITLE), (what, ""), (one.label, DIM), *_sides(one, glyphs))
+        table.add_row(*(Text(glyphs.text(plain(cell)), style=style) for cell, style in cells))
     return table
+
+
+def _sides(change: Change, glyphs: Glyphs) -> tuple[tuple[str, str], ...]:
+    """Return what was, an arrow, and what is to be, with styles; of what is done rather than set only what is done."""
+    knob = all_knobs().get(change.knob)
+    if knob is not None and knob.is_action:
+        return ((show(change.new), STRONG),)
+    return ((show(change.old), ""), (glyphs.arrow, DIM), (show(change.new), STRONG))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -512,12 +513,26 @@ def test_how_far_moving_pages_is_is_told_there_and_back(tmp_path: Path) -> None:
         assert all(done <= of for _, done, of in way)
 
 
+def test_the_journal_holds_what_changes_came_to_and_older_ones_are_read(tmp_path: Path) -> None:
+    host = furnished()
+    subject, value = cases(host)["memory.placement"]
+    done = apply(make_plan(host, [Setting("memory.placement", subject, value), LAST]), host, Journal(tmp_path))
+    moved, other = (step.outcome for _, step in sorted(Journal(tmp_path).find(done.identity).steps.items()))
+    assert [moved] == [text for _, text in done.outcomes]
+    assert moved.startswith("of 4 MiB that can be moved")
+    assert other == ""
+    path = tmp_path / f"{done.identity}.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    older = [{key: value for key, value in record.items() if key != "outcome"} for record in records]
+    assert older != records
+    path.write_text("".join(json.dumps(record) + "\n" for record in older))
+    assert [step.outcome for _, step in Journal(tmp_path).find(done.identity).standing()] == ["", ""]
+
+
 # --- plans as data
 
 
 def test_a_plan_survives_its_file() -> None:
-    import json
-
     host = furnished()
     plan = make_plan(host, exact_settings(host), title="all at once")
     assert plan.changes
@@ -538,8 +553,6 @@ def test_a_plan_survives_its_file() -> None:
     ],
 )
 def test_a_spoiled_plan_is_refused(spoil: Callable[[Any], Any]) -> None:
-    import json
-
     host = furnished()
     data = plan_to_dict(make_plan(host, [one(host)]))
     with pytest.raises(PlanError):
