@@ -1,0 +1,196 @@
+"""What rules are evaluated on: workloads and the machine that they run on, as values.
+
+``rules.gather`` reads them from a machine or a stored profile; here is only what they are, and how they become facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from hal.machine import Machine as Hardware
+from hal.settings import Subject
+from hal.topology_values import Topology
+from rules.language import Facts
+
+type Values = Mapping[str, object]
+"""Facts behind one word: name in ``rules.tables`` to number, flag or word; what is missing or None is unknown."""
+
+MOST_PAIRS = 4096
+"""Pairs of workloads that are looked at in one decision; related ones first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workload:
+    """One workload: how it behaves, and where it is."""
+
+    name: str
+    subject: Subject
+    """A tree, process or cgroup."""
+    values: Values = field(default_factory=dict)
+    earlier: tuple[Values, ...] = ()
+    """Features and demand of the intervals before, oldest first."""
+    times: tuple[float, ...] = ()
+    """When each of ``earlier`` and ``values`` was seen, in seconds."""
+    pids: frozenset[int] = frozenset()
+    peers: Mapping[int, int] = field(default_factory=dict)
+    """Process of this machine to the number of TCP connections with it."""
+    cpus: frozenset[int] = frozenset()
+    """CPUs that its threads may run on; empty where that is not known."""
+    cgroup: str = ""
+    node_bytes: Mapping[int, int] = field(default_factory=dict)
+    """Its memory by NUMA node (OS index), in bytes; empty where that is not known."""
+
+    def number(self, name: str) -> float | None:
+        """Return a fact that is a number, such as ``"demand.cores"``; None when unknown."""
+        return Facts(self.values).number(name)
+
+    @property
+    def home(self) -> int | None:
+        """The node that holds most of its memory."""
+        return max(self.node_bytes, key=lambda node: (self.node_bytes[node], -node)) if self.node_bytes else None
+
+    def facts(self, word: str) -> Facts:
+        """Return its facts behind ``w`` or ``o``."""
+        return Facts(named(word, self.values), tuple(named(word, values) for values in self.earlier), self.times)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thing:
+    """A network card, disk or PCI device."""
+
+    name: str
+    subject: Subject
+    values: Values = field(default_factory=dict)
+    node: int | None = None
+    irqs: tuple[int, ...] = ()
+    """Its interrupts, of queues in their order."""
+
+    def number(self, name: str) -> float | None:
+        """Return a fact that is a number; None when unknown."""
+        return Facts(self.values).number(name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Machine:
+    """The machine as rules see it."""
+
+    hardware: Hardware
+    values: Values = field(default_factory=dict)
+    nics: tuple[Thing, ...] = ()
+    disks: tuple[Thing, ...] = ()
+    pcis: tuple[Thing, ...] = ()
+
+    @property
+    def topology(self) -> Topology:
+        """Its topology."""
+        return self.hardware.topology
+
+    def number(self, name: str) -> float | None:
+        """Return a fact that is a number; None when unknown."""
+        return Facts(self.values).number(name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situation:
+    """Workloads on a machine at one moment."""
+
+    machine: Machine
+    workloads: tuple[Workload, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """What the words of one evaluation stand for, and the facts that follow."""
+
+    machine: Machine
+    facts: Facts
+    workload: Workload | None = None
+    other: Workload | None = None
+    nic: Thing | None = None
+    disk: Thing | None = None
+    pci: Thing | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all but the machine, for people."""
+        things = (self.workload, self.other, self.nic, self.disk, self.pci)
+        return tuple(thing.name for thing in things if thing is not None)
+
+
+def named(word: str, values: Values) -> dict[str, object]:
+    """Return facts under their whole names."""
+    return {f"{word}.{name}": value for name, value in values.items()}
+
+
+def bindings(situation: Situation, variables: Sequence[str], *, focus: Workload | None = None) -> Iterator[Binding]:
+    """Yield every way to bind these variables.
+
+    Args:
+        focus: only ways in which this is the workload.
+    """
+    machine = named("m", situation.machine.values)
+    things = {"nic": situation.machine.nics, "disk": situation.machine.disks, "pci": situation.machine.pcis}
+    words = [word for word in things if word in variables]
+    for workload, other in _workloads(situation, variables, focus):
+        for chosen in product(*(things[word] for word in words)):
+            by_word = dict(zip(words, chosen, strict=True))
+            yield Binding(situation.machine, _facts(machine, workload, other, by_word), workload, other, **by_word)
+
+
+def _workloads(
+    situation: Situation, variables: Sequence[str], focus: Workload | None
+) -> Iterator[tuple[Workload | None, Workload | None]]:
+    if "w" not in variables and "o" not in variables:
+        yield None, None
+        return
+    firsts = situation.workloads if focus is None else (focus,)
+    if "o" not in variables:
+        yield from ((workload, None) for workload in firsts)
+        return
+    pairs = [(one, other) for one in firsts for other in situation.workloads if other is not one]
+    if len(pairs) > MOST_PAIRS:
+        pairs.sort(key=lambda pair: not _related(*pair))  # stable: in their order otherwise
+    yield from pairs[:MOST_PAIRS]
+
+
+def _related(one: Workload, other: Workload) -> bool:
+    return bool(one.cpus & other.cpus) or bool(other.pids & one.peers.keys()) or bool(one.pids & other.peers.keys())
+
+
+def _facts(
+    machine: dict[str, object], workload: Workload | None, other: Workload | None, things: Mapping[str, Thing]
+) -> Facts:
+    now = dict(machine)
+    earlier: tuple[Values, ...] = ()
+    times: tuple[float, ...] = ()
+    for word, one in (("w", workload), ("o", other)):
+        if one is not None:
+            facts = one.facts(word)
+            now |= facts.now
+            earlier = _joined(earlier, facts.earlier) if earlier else facts.earlier
+            times = facts.times if len(facts.times) == len(earlier) + 1 else times[-len(earlier) - 1 :]
+    if workload is not None and other is not None:
+        now |= named("pair", pair_values(workload, other))
+    for word, thing in things.items():
+        now |= named(word, thing.values)
+    return Facts(now, tuple({**machine, **values} for values in earlier), times)
+
+
+def _joined(one: tuple[Values, ...], other: tuple[Values, ...]) -> tuple[Values, ...]:
+    """Return the intervals that both have, newest against newest."""
+    count = min(len(one), len(other))
+    return tuple({**a, **b} for a, b in zip(one[-count:], other[-count:], strict=True)) if count else ()
+
+
+def pair_values(workload: Workload, other: Workload) -> dict[str, object]:
+    """Return the facts of two workloads together."""
+    connections = sum(count for pid, count in workload.peers.items() if pid in other.pids)
+    back = sum(count for pid, count in other.peers.items() if pid in workload.pids)
+    known = bool(workload.cpus and other.cpus)
+    return {
+        "connections": max(connections, back) if workload.pids and other.pids else None,
+        "shared_cpus": len(workload.cpus & other.cpus) / min(len(workload.cpus), len(other.cpus)) if known else None,
+        "same_cgroup": workload.cgroup == other.cgroup if workload.cgroup and other.cgroup else None,
+    }
