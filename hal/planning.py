@@ -110,7 +110,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
     supports: dict[str, Support] = {}
     made: dict[Key, Setting] = {}
     left: list[LeftOut] = []
-    follow = []
+    follow: dict[Key, Setting] = {}
     for setting in settings:
         knob = knob_of(setting.knob)
         if setting.knob not in supports:
@@ -123,17 +123,28 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
         if not members:
             left.append(LeftOut(setting, "it is gone"))
         if members != (setting.subject,):
-            follow.append(setting)
+            follow[setting.key] = _merged(host, follow.get(setting.key), setting)
         for subject in members:
             one = replace(setting, subject=subject)
             why = "" if _is_named(setting, subject, named) else left_alone(host, one, ours)
             if why:
                 left.append(LeftOut(one, why, _name_it(subject)))
                 continue
-            if knob.creates or not coming:  # what the plan itself makes cannot be held against the machine yet
-                knob.check(host, subject, one.value)
-            made[one.key] = one
-    return Resolved(ServerConfig.of(made.values()), tuple(follow), tuple(left))
+            made[one.key] = _merged(host, made.get(one.key), one)
+    for one in made.values():
+        knob = knob_of(one.knob)
+        if knob.creates or not coming:  # what the plan itself makes cannot be held against the machine yet
+            knob.check(host, one.subject, one.value)
+    return Resolved(ServerConfig.of(made.values()), tuple(follow.values()), tuple(left))
+
+
+def _merged(host: Host, earlier: Setting | None, later: Setting) -> Setting:
+    """Return one setting for two of the same knob and subject, each of which may be on parts of the value."""
+    if earlier is None:
+        return later
+    value = knob_of(later.knob).merged(host, earlier.value, later.value)
+    reasons = [later.reason] if value == later.value else [earlier.reason, later.reason]
+    return replace(later, value=value, reason="; ".join(dict.fromkeys(filter(None, reasons))))
 
 
 def left_alone(host: Host, setting: Setting, ours: Mapping[Key, Value]) -> str:

@@ -512,7 +512,7 @@ class Like(Condition):
     def __init__(self, name: str, label: str, within: float, place: Place) -> None:
         good = isinstance(label, str) and isinstance(within, int | float) and within > 0
         problems = () if good else (Problem("like() takes a label, and a distance above 0 as within="),)
-        super().__init__(f"{name.split('.')[0]}.like({label!r}, within={within!r})", place, problems)
+        super().__init__(f"{name.split('.', maxsplit=1)[0]}.like({label!r}, within={within!r})", place, problems)
         self.name, self.label, self.within = name, label, within
 
     @override

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from hal.errors import SettingError
+from hal.host import Host
 from hal.knobs.knob import Knob, whole_number
 from hal.settings import Value
 
@@ -41,6 +42,9 @@ class AttributesKnob(Knob):
             return wanted is found
         present = parts_of(found)
         return all(present.get(name) == value for name, value in parts_of(wanted).items())
+
+    def merged(self, host: Host, earlier: Value, later: Value) -> Value:
+        return later if later is None else join(self.parts, parts_of(earlier) | parts_of(later))
 
     def unknown(self, subject: str, names: Iterable[str], present: Iterable[str]) -> SettingError:
         """Return the error for parts that a device does not have."""

@@ -167,6 +167,9 @@ class IoMax(GroupKnob):
             return not have
         return all(limits == have.get(device, {}) for device, limits in limits_of(str(wanted)).items())
 
+    def merged(self, host: Host, earlier: Value, later: Value) -> Value:
+        return written({**limits_of(str(earlier)), **limits_of(str(later))})
+
     def replaced(self, old: Value, new: Value) -> Value:
         had = limits_of(str(old or ""))
         return written({device: had.get(device, {}) for device in limits_of(str(new))}) if old is not None else None

@@ -73,6 +73,14 @@ class Member(Knob):
             return all(path == want[""] for path in have.values())
         return all(have.get(name, have.get("")) == path for name, path in want.items())
 
+    def merged(self, host: Host, earlier: Value, later: Value) -> Value:
+        """Return the paths of both; in one hierarchy a process is in one group, and the later one counts."""
+        first, second, homes = paths_of(str(earlier)), paths_of(str(later)), cgroups.homes(host)
+        if "" in first or "" in second:
+            return later
+        taken = {homes.get(name) for name in second}
+        return canonical({name: path for name, path in first.items() if homes.get(name) not in taken} | second)
+
     def replaced(self, old: Value, new: Value) -> Value:
         had, gets = paths_of(str(old)), paths_of(str(new))
         if "" in had or "" in gets:

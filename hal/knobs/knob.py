@@ -144,6 +144,10 @@ class Knob(ABC):
         """Return the values that may be found when a kill interrupted ``write``, apart from the old and the new one."""
         return ()
 
+    def merged(self, host: Host, earlier: Value, later: Value) -> Value:
+        """Return the value of two settings of one subject: parts of both where values have parts, else the later one."""
+        return later
+
     def replaced(self, old: Value, new: Value) -> Value:
         """Return the part of the value found that a new one replaces: what undoing puts back. All of it, as a rule."""
         return old

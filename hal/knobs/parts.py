@@ -79,6 +79,12 @@ class PartsKnob(Knob):
         present = parts_of(found)
         return all(present.get(name) == one for name, one in parts_of(wanted).items())
 
+    def merged(self, host: Host, earlier: Value, later: Value) -> Value:
+        """Return the parts of both; a word that stands for all of them (auto) has none, and the later one counts."""
+        both = parts_of(earlier) | parts_of(later)
+        has_parts = bool(parts_of(earlier) and parts_of(later))
+        return join({name: both[name] for name in sorted(both, key=self.position)}) if has_parts else later
+
     def between(self, change: Change) -> tuple[Value, ...]:
         """Return what a kill leaves while some parts are written already, when making the change and when taking it back."""
         old, new = parts_of(change.old), parts_of(change.new)
