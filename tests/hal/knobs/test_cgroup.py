@@ -421,6 +421,30 @@ def test_a_kill_in_the_middle_of_device_limits_leaves_a_known_value(
     assert_left_is_known(host, knob, Change(knob.name, WEB, written(before), written(after)), at)
 
 
+def test_limits_of_two_devices_are_one_setting() -> None:
+    knob, host = knob_of("cgroup.io_max"), unified()
+    assert knob.merged(host, "254:0 rbps=1000", "254:16 wbps=1000") == "254:0 rbps=1000, 254:16 wbps=1000"
+    assert knob.merged(host, "254:0 rbps=1000", "254:0 wbps=1000") == "254:0 wbps=1000", (
+        "a device's limits are one value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "first", "second", "both"),
+    [
+        (separate, "cpu=/a", "memory=/b", "cpu=/a memory=/b"),
+        (separate, "cpu=/a memory=/a", "memory=/b", "cpu=/a memory=/b"),
+        (separate, "cpu=/a", "/b", "/b"),
+        (unified, "cpu=/a", "memory=/b", "memory=/b"),
+    ],
+)
+def test_a_process_may_be_put_into_a_group_for_each_controller_where_those_are_apart(
+    machine: Machine, first: str, second: str, both: str
+) -> None:
+    host = machine()
+    assert knob_of("cgroup.member").merged(host, first, second) == both
+
+
 def test_limits_of_other_devices_are_left_alone(tmp_path: Path) -> None:
     host, journal = unified(), Journal(tmp_path)
     host.write_text(f"{MOUNT}/web/io.max", "259:0 riops=7")

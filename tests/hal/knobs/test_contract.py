@@ -110,6 +110,15 @@ class TestEveryKnob:
         support = knob.support(furnished())
         assert support.works, f"the machine in memory lacks {knob.name}: {support.reason}"
 
+    def test_two_settings_are_one_in_which_the_later_holds(self, knob: Knob) -> None:
+        host = furnished()
+        earlier, later = cases(host)[knob.name][1], knob.parse(knob.example)
+        assert knob.merged(host, later, later) == later
+        both = knob.merged(host, earlier, later)
+        assert knob.same(later, both)
+        if not isinstance(both, bool):
+            assert knob.parse(str(both)) == both
+
     def test_where_nothing_is_it_says_so(self, knob: Knob) -> None:
         from hal.fake import FakeHost
 

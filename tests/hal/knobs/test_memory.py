@@ -632,6 +632,15 @@ def test_sizes_that_are_not_there_are_named_with_those_that_are() -> None:
     assert "64K" in caught.value.remedy
 
 
+def test_sizes_set_apart_are_one_setting_and_a_word_for_all_is_not() -> None:
+    host = furnished()
+    sizes, weights = knob_of("memory.thp_sizes"), knob_of("memory.interleave_weights")
+    assert sizes.merged(host, "128K=always", "64K=madvise") == "64K=madvise,128K=always"
+    assert sizes.merged(host, "64K=never,128K=always", "64K=madvise") == "64K=madvise,128K=always"
+    assert weights.merged(host, "0=3", "auto") == "auto"
+    assert weights.merged(host, "auto", "0=3") == "0=3"
+
+
 def test_weights_go_back_to_the_kernel_or_to_what_it_would_choose() -> None:
     host = furnished()
     knob = knob_of("memory.interleave_weights")

@@ -16,9 +16,10 @@ from hal.fake_net import FakeInterface, card
 from hal.host import LinuxHost
 from hal.journal import Journal
 from hal.knobs import knob_of
+from hal.knobs.attributes import numbers_of
 from hal.knobs.nic_qdisc import described
 from hal.knobs.nic_virtual import is_name
-from hal.netlink import ELSEWHERE, ROOT, Feature, Link, NewLink, Qdisc
+from hal.netlink import ELSEWHERE, ROOT, Amounts, Feature, Link, NewLink, Qdisc
 from hal.planning import make_plan
 from hal.settings import APPROXIMATE, EXACT, Change, Setting, Subject, Value
 from hal.undo import undo
@@ -176,6 +177,50 @@ class TestParts:
             assert {subject.name for subject in knob_of(knob).subjects(host)} == {"ens1f0", "ens2f0"}
             with pytest.raises(SettingError, match="does not have it"):
                 knob_of(knob).check(host, nic("ens2f0.7"), knob_of(knob).parse(knob_of(knob).example))
+
+    @given(
+        first=st.dictionaries(st.sampled_from(["rx", "tx", "rx-mini"]), st.integers(1, 9), min_size=1),
+        second=st.dictionaries(st.sampled_from(["rx", "tx", "rx-mini"]), st.integers(1, 9), min_size=1),
+    )
+    def test_of_two_settings_all_parts_count_and_of_one_part_the_later(
+        self, first: dict[str, int], second: dict[str, int]
+    ) -> None:
+        knob = knob_of("nic.rings")
+        one, other = (knob.parse(",".join(f"{name}={n}" for name, n in parts.items())) for parts in (first, second))
+        assert numbers_of(knob.merged(FakeHost(), one, other)) == first | second
+
+    def test_two_rules_set_a_part_each(self, tmp_path: Path) -> None:
+        host = furnished()
+        before = snapshot(host)
+        wanted = [
+            Setting("nic.rings", CARD, "rx=1024", "bursts are lost"),
+            Setting("nic.rings", CARD, "tx=2048", "senders wait"),
+            Setting("nic.coalesce", CARD, "rx-usecs=20 tx-usecs=20"),
+            Setting("nic.coalesce", CARD, "tx-usecs=10"),
+        ]
+        plan = make_plan(host, wanted)
+        assert {change.knob: change.new for change in plan.changes} == {
+            "nic.rings": "rx=1024 tx=2048",
+            "nic.coalesce": "rx-usecs=20 tx-usecs=10",
+        }
+        assert {change.reason for change in plan.changes} == {"bursts are lost; senders wait", ""}
+        done = apply(plan, host, Journal(tmp_path))
+        assert host.net().rings(CARD.name).now["rx"] == 1024
+        assert host.net().rings(CARD.name).now["tx"] == 2048
+        undo(host, Journal(tmp_path), done.identity)
+        assert snapshot(host) == before
+
+    def test_parts_are_held_against_the_machine_together(self) -> None:
+        host = furnished()
+        one = host.network.interfaces[CARD.name]
+        one.channels = Amounts(
+            {"rx": 2, "tx": 2, "other": 0, "combined": 0}, {"rx": 4, "tx": 4, "other": 0, "combined": 4}
+        )
+        parts = ["rx=0", "combined=2"]
+        with pytest.raises(SettingError, match="no queue to receive"):
+            make_plan(host, [Setting("nic.queues", CARD, parts[0])])
+        (change,) = make_plan(host, [Setting("nic.queues", CARD, part) for part in parts]).changes
+        assert change.new == "rx=0 combined=2"
 
 
 class TestOffloads:
