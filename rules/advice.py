@@ -123,7 +123,7 @@ class Advisor:
 
     def _ask(self, match: Match, found: _Found) -> None:
         rule = match.rule
-        ran = self._runner.call(lambda: collected(rule(**_arguments(rule, match.binding))))
+        ran = self._runner.call(lambda: collected(rule(**arguments(rule, match.binding))))
         if ran.printed:
             first = ran.printed.strip().splitlines()[0] if ran.printed.strip() else ""
             found.notes.append(f"{rule.identity} printed: {first[:200]}")
@@ -166,7 +166,8 @@ class _Found:
         self.vetoes += [(one, match.rule) for one in vetoes]
 
 
-def _arguments(rule: Rule, binding: Binding) -> dict[str, object]:
+def arguments(rule: Rule, binding: Binding) -> dict[str, object]:
+    """Return what the body of a rule is called with."""
     by_word = {
         "w": binding.workload, "o": binding.other, "m": binding.machine,
         "nic": binding.nic, "disk": binding.disk, "pci": binding.pci,
