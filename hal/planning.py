@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hal import owners
@@ -106,7 +106,6 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
     """
     settings = sorted(wanted, key=_specificity)
     named = {(s.knob, name) for s in settings for name in _names(host, s.subject)}
-    coming = _creates(settings)
     supports: dict[str, Support] = {}
     made: dict[Key, Setting] = {}
     left: list[LeftOut] = []
@@ -131,10 +130,7 @@ def resolve_all(host: Host, wanted: Iterable[Setting], ours: Mapping[Key, Value]
                 left.append(LeftOut(one, why, _name_it(subject)))
                 continue
             made[one.key] = _merged(host, made.get(one.key), one)
-    for one in made.values():
-        knob = knob_of(one.knob)
-        if knob.creates or not coming:  # what the plan itself makes cannot be held against the machine yet
-            knob.check(host, one.subject, one.value)
+    _check(host, tuple(made.values()))
     return Resolved(ServerConfig.of(made.values()), tuple(follow.values()), tuple(left))
 
 
@@ -145,6 +141,41 @@ def _merged(host: Host, earlier: Setting | None, later: Setting) -> Setting:
     value = knob_of(later.knob).merged(host, earlier.value, later.value)
     reasons = [later.reason] if value == later.value else [earlier.reason, later.reason]
     return replace(later, value=value, reason="; ".join(dict.fromkeys(filter(None, reasons))))
+
+
+def _check(host: Host, settings: Sequence[Setting]) -> None:
+    """Hold settings against the machine; those on what the plan itself makes, or moves, cannot be yet.
+
+    Raises:
+        SettingError: one makes no sense here.
+    """
+    coming = _coming(host, settings)
+    brought = {kind for setting in settings if setting.value is not None for kind in knob_of(setting.knob).brings}
+    moved = {setting.knob for setting in settings if setting.subject not in coming}
+    for setting in settings:
+        knob = knob_of(setting.knob)
+        is_to_come = setting.subject in coming or (setting.subject.kind in brought and _is_absent(host, setting))
+        if knob.creates or not (is_to_come or moved & set(knob.presumes)):
+            knob.check(host, setting.subject, setting.value)
+
+
+def _coming(host: Host, settings: Iterable[Setting]) -> set[Subject]:
+    """Return the subjects that the plan makes and that are not there now."""
+    making = ((setting, knob_of(setting.knob).makes(setting.subject, setting.value)) for setting in settings)
+    return {subject for setting, made in making if made and _is_absent(host, setting) for subject in made}
+
+
+def _is_absent(host: Host, setting: Setting) -> bool:
+    """Tell whether what a setting is on is not there, or the setting itself; processes are, or have ended."""
+    if setting.subject.kind in OF_PROCESSES:
+        return False
+    try:
+        found = knob_of(setting.knob).read(host, setting.subject)
+    except NotFoundError:
+        return True
+    except HalError:
+        return False
+    return found is None and knob_of(setting.knob).creates
 
 
 def left_alone(host: Host, setting: Setting, ours: Mapping[Key, Value]) -> str:

@@ -53,6 +53,9 @@ class Exists(Knob):
         one_of(self, text, ("on", "1", "yes", "true"))
         return True
 
+    def makes(self, subject: Subject, value: Value) -> tuple[Subject, ...]:
+        return (subject,)
+
     def check(self, host: Host, subject: Subject, value: Value) -> None:
         plain_path(subject)
 
@@ -136,6 +139,7 @@ class Controller(GroupKnob):
     example = "on"
     rank = RANKS["create"]
     creates = True  # of the controller's files in the children
+    brings = ("cgroup",)
     file_v1 = file_v2 = "cgroup.subtree_control"
     untouched: ClassVar[Mapping[str, str]]
     """What the controller's files hold in a group that nobody set anything on."""

@@ -62,6 +62,10 @@ class Knob(ABC):
     """What undoing does not restore; empty where it is exact."""
     creates: ClassVar[bool] = False
     """True when it makes and removes its subject; its value is then None where there is none."""
+    brings: ClassVar[tuple[str, ...]] = ()
+    """Kinds of subject that come with what it makes, under names that are not known before; see also ``makes``."""
+    presumes: ClassVar[tuple[str, ...]] = ()
+    """Knobs that move what ``check`` holds a value against: where one of them is set in the same plan, it is not asked."""
     is_costly: ClassVar[bool] = False
     """True when reading it takes so long that it is not read of every process of a machine."""
     is_measured: ClassVar[bool] = False
@@ -102,6 +106,10 @@ class Knob(ABC):
         Raises:
             SettingError: it is malformed; the message says what a value looks like.
         """
+
+    def makes(self, subject: Subject, value: Value) -> tuple[Subject, ...]:
+        """Return the subjects that are there once this is set, of knobs that make some whose names are known before."""
+        return ()
 
     def check(self, host: Host, subject: Subject, value: Value) -> None:
         """Hold a value against the machine, before anything is written.

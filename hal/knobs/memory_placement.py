@@ -38,6 +38,7 @@ class Placement(SlowKnob):
     values = "nodes (1, or 0-3 for equal shares) or weights (0=1,1=3), and @LIMIT for bytes a second (1@256M)"
     example = "0=0.25,1=0.75"
     rank = RANKS["pages"]
+    presumes = ("cgroup.member", "cgroup.mems")  # the cpuset says which nodes there may be pages on
     is_measured = True
     reversibility = APPROXIMATE
     reversal = "which page was on which node: only the nodes' shares come back, evenly over the memory"

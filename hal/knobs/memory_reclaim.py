@@ -50,6 +50,8 @@ class Reclaim(Knob):
             return Support(False, "no group has memory.reclaim", "a kernel from Linux 5.19 on")
         return may_write(host, found)
 
+    presumes = ("cgroup.controller_memory",)
+
     def parse(self, text: str) -> str:
         return parse_amount(self, text)
 

@@ -81,6 +81,7 @@ class Mtu(NicKnob):
     title = "Largest packet of an interface, in bytes (MTU)"
     values = "a number of bytes, within what the device takes"
     example = "9000"
+    presumes = ("nic.virtual",)  # of an interface that sits on it
 
     def parse(self, text: str) -> int:
         return whole_number(self, text, least=68, most=1 << 20)  # RFC 791: every link carries 68

@@ -60,6 +60,7 @@ class Queues(SizesKnob):
     title = "How many queues an interface has, each with an interrupt of its own as a rule"
     values = "combined=N, or rx=N tx=N, as the device has it; N alone means combined"
     example = "combined=4"
+    presumes = ("nic.sriov",)  # functions take queues from the card
     parts = tuple(name for name in CHANNELS if name in _SETTABLE)
     reversibility = APPROXIMATE
     reversal = "what was set on queues that went meanwhile (RPS, XPS, flow counts), and where their interrupts went"

@@ -38,7 +38,8 @@ class Functions(FileKnob):
     absent = "no PCI device here has SR-IOV"
     absent_remedy = "it takes a card with it, switched on in the firmware, and the IOMMU on most machines"
     rank = RANKS["create"]
-    creates = True  # interfaces, which other settings of the same plan may be on
+    creates = True
+    brings = ("pci", "nic", "vf", "queue", "irq")
     reversibility = APPROXIMATE
     reversal = (
         "MAC, VLAN and rate of the functions that there were, what was set on their interfaces, and what the driver sets anew of "

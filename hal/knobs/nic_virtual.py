@@ -38,6 +38,7 @@ class Virtual(Knob):
     example = "macvlan link=eth0 mode=bridge"
     rank = RANKS["create"]
     creates = True
+    brings = ("queue",)
     reversibility = APPROXIMATE
     reversal = "addresses, routes, flags, queue settings and network namespace of an interface that was removed"
     absent: ClassVar[tuple[str, ...]] = ("absent", "none")
@@ -90,6 +91,10 @@ class Virtual(Knob):
         if present.get("peer") == ELSEWHERE:  # moved to another network namespace, it is no less the one that was made
             mine = {name: value for name, value in mine.items() if not name.startswith("peer")}
         return _kind(wanted) == _kind(found) and all(present.get(name) == value for name, value in mine.items())
+
+    def makes(self, subject: Subject, value: Value) -> tuple[Subject, ...]:
+        peer = parts_of(value).get("peer")
+        return () if value is None else (subject, Subject("nic", peer)) if peer else (subject,)
 
     # --- the machine
 
