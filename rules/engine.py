@@ -7,12 +7,12 @@ hands them to durable-rules. A test holds both equal to evaluating the condition
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rules.errors import RuleError
-from rules.formula import Column, Formula, Junction, Literal, formula_of, literals
+from rules.formula import Column, Formula, Literal, columns_of, rule_formula
 from rules.language import Facts
 from rules.rule import Rule
 from rules.situation import Binding, Situation, Workload, bindings
@@ -80,21 +80,11 @@ def _maker(matcher: str) -> Callable[[Sequence[Rule]], Matcher]:
     raise RuleError(f"there is no matcher {matcher!r}", remedy=f"There is: {', '.join(MATCHERS)}.")
 
 
-def formulas(rules: Iterable[Rule]) -> list[Formula]:
-    """Return the formula of each rule."""
-    return [Junction(tuple(formula_of(c) for c in rule.conditions), every=True) for rule in rules]
-
-
-def columns_of(formulas: Iterable[Formula]) -> list[Column]:
-    """Return the columns that formulas compare, each once."""
-    return list(dict.fromkeys(literal.column for formula in formulas for literal in literals(formula)))
-
-
 class PlainMatcher:
     """Rules as one Python function over their columns."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        made = formulas(rules)
+        made = [rule_formula(rule.conditions) for rule in rules]
         self._columns = [column.of for column in columns_of(made)]
         self._decide = _compiled(made)
 

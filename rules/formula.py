@@ -8,7 +8,7 @@ needs two truth values only, and never fires on what is not known; a test holds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rules.language import OPPOSITE, Compare, Condition, Facts, Group, Not
@@ -54,6 +54,16 @@ def formula_of(condition: Condition, *, negated: bool = False) -> Formula:
             return _comparison(condition, negated=negated)
         case _:
             return _truth(condition, negated=negated)
+
+
+def rule_formula(conditions: Iterable[Condition]) -> Formula:
+    """Return the formula of a rule: all its conditions must hold."""
+    return Junction(tuple(formula_of(condition) for condition in conditions), every=True)
+
+
+def columns_of(formulas: Iterable[Formula]) -> list[Column]:
+    """Return the columns that formulas compare, each once."""
+    return list(dict.fromkeys(literal.column for formula in formulas for literal in literals(formula)))
 
 
 def literals(formula: Formula) -> Iterator[Literal]:

@@ -47,7 +47,7 @@ HOMES = {"torch": ("dna/train.py",), "sqlite3": ("dna/store", "dna/schema")}
 LAZY = {"pandas", "pyarrow", "torch"}
 """Of the extras: imported where they are used, so that the tool starts without them."""
 
-MODULES_OF = {"durable-rules": "durable"}
+MODULES_OF = {"durable-rules": "durable_rules_engine"}
 """Distributions whose module is called otherwise."""
 
 
