@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hal import owners
-from hal.errors import HalError, HostError, NotFoundError
+from hal.errors import HalError, HostError, NotFoundError, SettingError
 from hal.glimpse import glimpse
 from hal.host import Host
 from hal.knobs import all_knobs, knob_of
@@ -155,14 +155,17 @@ def _check(host: Host, settings: Sequence[Setting]) -> None:
     for setting in settings:
         knob = knob_of(setting.knob)
         is_to_come = setting.subject in coming or (setting.subject.kind in brought and _is_absent(host, setting))
-        if knob.creates or not (is_to_come or moved & set(knob.presumes)):
+        below = next((coming[one] for one in knob.rests_on(setting.value) if one in coming), None)
+        if below is not None:
+            knob.check_on(host, setting.subject, setting.value, below.value)
+        elif knob.creates or not (is_to_come or moved & set(knob.presumes)):
             knob.check(host, setting.subject, setting.value)
 
 
-def _coming(host: Host, settings: Iterable[Setting]) -> set[Subject]:
-    """Return the subjects that the plan makes and that are not there now."""
+def _coming(host: Host, settings: Iterable[Setting]) -> dict[Subject, Setting]:
+    """Return the subjects that the plan makes and that are not there now, each with the setting that makes it."""
     making = ((setting, knob_of(setting.knob).makes(setting.subject, setting.value)) for setting in settings)
-    return {subject for setting, made in making if made and _is_absent(host, setting) for subject in made}
+    return {subject: setting for setting, made in making if made and _is_absent(host, setting) for subject in made}
 
 
 def _is_absent(host: Host, setting: Setting) -> bool:
@@ -225,6 +228,9 @@ def diff(
     """Return the ordered changes from one configuration to another; pure.
 
     A setting that was not observed cannot be planned for, since what is not known cannot be put back; it is left out.
+
+    Raises:
+        SettingError: two changes would make what the other rests on.
     """
     present = observed.values()
     changes = [
@@ -232,7 +238,27 @@ def diff(
         for setting in desired
         if setting.key in present and _differs(setting, present[setting.key])
     ]
-    return Plan(tuple(sorted(changes, key=position)), machine, created, title)
+    return Plan(_ordered(changes), machine, created, title)
+
+
+def _ordered(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Return changes by position, save that what one rests on comes before it."""
+    waiting = sorted(changes, key=position)
+    makers = {made: one for one in waiting for made in knob_of(one.knob).makes(one.subject, one.new)}
+    placed: dict[Key, Change] = {}
+
+    def place(change: Change, above: tuple[Change, ...] = ()) -> None:
+        if change in above:
+            names = " and ".join(str(one.subject) for one in above)
+            raise SettingError(f"{change.knob}: {names} would rest on each other", remedy="Put one on something else.")
+        for below in knob_of(change.knob).rests_on(change.new):
+            if below in makers:
+                place(makers[below], (*above, change))
+        placed.setdefault(change.key, change)
+
+    for change in waiting:
+        place(change)
+    return tuple(placed.values())
 
 
 def change_of(setting: Setting, old: Value) -> Change:

@@ -111,6 +111,10 @@ class Knob(ABC):
         """Return the subjects that are there once this is set, of knobs that make some whose names are known before."""
         return ()
 
+    def rests_on(self, value: Value) -> tuple[Subject, ...]:
+        """Return the subjects that must be there before this value can be: what an interface is put on."""
+        return ()
+
     def check(self, host: Host, subject: Subject, value: Value) -> None:
         """Hold a value against the machine, before anything is written.
 
@@ -118,6 +122,14 @@ class Knob(ABC):
             SettingError: this subject cannot take this value: a CPU that is not there, a group without that controller.
         """
         return
+
+    def check_on(self, host: Host, subject: Subject, value: Value, below: Value) -> None:
+        """Do what ``check`` does where the same plan makes what this rests on, as ``below``.
+
+        Raises:
+            SettingError: as ``check``.
+        """
+        self.check(host, subject, value)
 
     @abstractmethod
     def read(self, host: Host, subject: Subject) -> Value:

@@ -96,6 +96,9 @@ class Virtual(Knob):
         peer = parts_of(value).get("peer")
         return () if value is None else (subject, Subject("nic", peer)) if peer else (subject,)
 
+    def rests_on(self, value: Value) -> tuple[Subject, ...]:
+        return (Subject("nic", parts_of(value)["link"]),) if "link" in parts_of(value) else ()
+
     # --- the machine
 
     def check(self, host: Host, subject: Subject, value: Value) -> None:
@@ -107,6 +110,13 @@ class Virtual(Knob):
             self._check_possible(host, subject, value)
         else:
             self._check_changeable(host, present, value)
+
+    def check_on(self, host: Host, subject: Subject, value: Value, below: Value) -> None:
+        if _link(host, subject.name) is not None:
+            self.check(host, subject, value)
+            return
+        self._check_name(subject)
+        self._check_kinds(_kind(value), _kind(below), parts_of(value)["link"], parts_of(below).get("link", ""))
 
     def _check_removable(self, host: Host, link: Link) -> None:
         why, remedy = relied_on(host, link.name), "If it is to go all the same: ip link delete."
@@ -122,11 +132,7 @@ class Virtual(Knob):
 
     def _check_possible(self, host: Host, subject: Subject, value: Value) -> None:
         parts, kind = parts_of(value), _kind(value)
-        if not is_name(subject.name):
-            raise SettingError(
-                f"{self.name}: {subject.name!r} cannot be the name of an interface",
-                remedy=f"A name has 1 to {_LONGEST} characters, without spaces, '/', ':' and '%'.",
-            )
+        self._check_name(subject)
         if kind == "veth":
             if parts["peer"] == subject.name or parts["peer"] in nics(host):
                 raise SettingError(
@@ -140,14 +146,25 @@ class Virtual(Knob):
             )
         self._check_beside(host, kind, parts)
 
+    def _check_name(self, subject: Subject) -> None:
+        if not is_name(subject.name):
+            raise SettingError(
+                f"{self.name}: {subject.name!r} cannot be the name of an interface",
+                remedy=f"A name has 1 to {_LONGEST} characters, without spaces, '/', ':' and '%'.",
+            )
+
+    def _check_kinds(self, kind: str, below: str, name: str, under: str) -> None:
+        """Refuse what the kernel would put on what the interface ``name`` itself is on."""
+        if kind == below and kind in MODES:
+            raise SettingError(
+                f"{self.name}: a {kind} on the {kind} {name} would be put on {under} by the kernel",
+                remedy=f"Say link={under}.",
+            )
+
     def _check_beside(self, host: Host, kind: str, parts: dict[str, str]) -> None:
         """Refuse what cannot be on an interface, or not beside what there is on it."""
         below = host.net().link(parts["link"])
-        if kind == below.kind and kind in MODES:
-            raise SettingError(
-                f"{self.name}: a {kind} on the {kind} {below.name} would be put on {below.parent} by the kernel",
-                remedy=f"Say link={below.parent}.",
-            )
+        self._check_kinds(kind, below.kind, below.name, below.parent)
         for other in [link for link in host.net().links() if link.parent == parts["link"]]:
             same_tag = (other.vlan, other.protocol) == (int(parts.get("id", -1)), parts.get("protocol"))
             if kind == other.kind == "vlan" and same_tag:

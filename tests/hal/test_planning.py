@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from hal.apply import apply
-from hal.errors import SettingError
+from hal.errors import ChangeFailedError, SettingError
 from hal.fake import FakeHost
 from hal.journal import Journal
 from hal.knobs import knob_of
@@ -32,6 +33,62 @@ GROUP = Setting("cgroup.exists", cgroup("/new"), True)
 
 def database(host: FakeHost) -> Subject:
     return process(PID, host.tasks[PID].start)
+
+
+# --- what rests on what
+
+
+STACK = [
+    virtual("a2", "macvlan link=b1 up=on"),  # by name it would come before what it is on
+    virtual("b1", "vlan link=c0 id=7 mtu=1400"),
+    virtual("c0", "veth peer=d0 up=on peer-up=on"),
+    virtual("a1", "vlan link=d0 id=9"),  # on the other end, which no setting names
+]
+
+
+@pytest.mark.parametrize("settings", list(permutations(STACK)))
+def test_a_stack_is_made_from_below_and_taken_back_from_above(settings: tuple[Setting, ...], tmp_path: Path) -> None:
+    host = furnished()
+    before = snapshot(host)
+    plan = make_plan(host, [Setting("nic.txqueuelen", nic("a2"), 77), *settings])
+    order = [change.subject.name for change in plan.changes]
+    assert order.index("c0") < order.index("b1") < order.index("a2")
+    assert order.index("c0") < order.index("a1")
+    assert plan.changes[-1].knob == "nic.txqueuelen"
+    done = apply(plan, host, Journal(tmp_path))
+    assert host.net().link("a2").parent == "b1"
+    undone = undo(host, Journal(tmp_path), done.identity)
+    assert not undone.failed
+    assert not undone.kept
+    assert snapshot(host) == before
+
+
+def test_when_the_top_of_a_stack_cannot_be_the_rest_goes_again(tmp_path: Path) -> None:
+    host = furnished()
+    before = snapshot(host)
+    twice = [virtual("a1", "vlan link=b0 id=7"), virtual("b0", "veth peer=b1"), virtual("b1", "macvlan link=ens1f0")]
+    with pytest.raises(ChangeFailedError, match="taken back"):  # b1 is the other end of b0 by then
+        apply(make_plan(host, twice), host, Journal(tmp_path))
+    assert snapshot(host) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((virtual("x0", "vlan link=x1 id=1"), virtual("x1", "vlan link=x0 id=1")), "rest on each other"),
+        ((virtual("x0", "vlan link=x0 id=1"),), "rest on each other"),
+        ((virtual("x0", "macvlan link=x1"), virtual("x1", "macvlan link=ens1f0")), "put on ens1f0 by the kernel"),
+        ((virtual("x0", "macvlan link=x2"), virtual("x1", "macvlan link=ens1f0")), "no network interface x2"),
+        ((virtual("x:0", "vlan link=x1 id=1"), virtual("x1", "macvlan link=ens1f0")), "cannot be the name"),
+        ((virtual("ens2f0.7", "vlan link=x1 id=7"), virtual("x1", "macvlan link=ens1f0")), "already"),
+    ],
+)
+def test_stacks_that_cannot_be_are_refused_before(settings: tuple[Setting, ...], words: str) -> None:
+    host = furnished()
+    with pytest.raises(SettingError, match=words) as caught:
+        make_plan(host, settings)
+    assert caught.value.remedy
+    assert host.writes == []
 
 
 # --- what is there is held against the machine, whatever else the plan makes

@@ -372,6 +372,21 @@ class TestTogether:
         take_back(pair, tmp_path, done.identity)
         assert "m0" not in names(pair)
 
+    def test_a_plan_stacks_interfaces_that_it_makes(self, place: Namespace, tmp_path: Path) -> None:
+        texts = {"a0": "macvlan link=b0 up=on", "b0": "veth peer=c0 up=on"}
+        settings = [
+            Setting("nic.virtual", nic(name), knob_of("nic.virtual").parse(text)) for name, text in texts.items()
+        ]
+        try:
+            done = place.run(lambda: apply(make_plan(HOST, settings), HOST, Journal(tmp_path)))
+        except ChangeFailedError as error:
+            if "Unknown device type" in str(error):
+                pytest.skip("this kernel has no macvlan: one with CONFIG_MACVLAN")
+            raise
+        assert place.ip("link show a0")[0]["link"] == "b0"
+        take_back(place, tmp_path, done.identity)
+        assert names(place) == {"lo"}
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
