@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from hal.settings import ServerConfig, Setting, Subject, Value
@@ -229,16 +229,15 @@ class _Merging:
         self.dropped: list[Dropped] = []
         self.conflicts: list[Conflict] = []
         self._by: dict[Key, tuple[Value, Proposal]] = {}
+        self._contested: set[Key] = set()
 
     def without_vetoed(self, proposal: Proposal, vetoes: Sequence[tuple[Never, Rule]]) -> Proposal | None:
-        """Return a proposal with the first of its options that no rule forbids, or drop it."""
-        because = ""
-        for number, option in enumerate(proposal.options):
-            reasons = list(_forbidden(option, vetoes))
-            if not reasons:
-                return _with(proposal, number)
-            because = because or reasons[0]
-        self.dropped.append(Dropped(proposal, because))
+        """Return a proposal with those of its options that no rule forbids, or drop it."""
+        forbidden = {option.name: list(_forbidden(option, vetoes)) for option in proposal.options}
+        allowed = tuple(option for option in proposal.options if not forbidden[option.name])
+        if allowed:
+            return replace(proposal, options=allowed)
+        self.dropped.append(Dropped(proposal, next(iter(forbidden.values()))[0]))
         return None
 
     def take_level(self, level: Sequence[Proposal]) -> None:
@@ -247,34 +246,35 @@ class _Merging:
         quarrels = list(_quarrels(possible))
         for key, quarrelling in quarrels:
             self.conflicts.append(Conflict(*key, quarrelling))
+            self._contested.add(key)
         for proposal in possible:
-            against = [
-                one
-                for _, quarrelling in quarrels
-                if proposal in quarrelling
-                for one in quarrelling
-                if one is not proposal
-            ]
+            against = [one for _, both in quarrels if _is_in(proposal, both) for one in both if one is not proposal]
             if against:
                 self.dropped.append(Dropped(proposal, f"in conflict with {against[0].rule.identity}, of the same rank"))
             else:
                 self._take(proposal)
 
     def _fitting(self, proposal: Proposal) -> Proposal | None:
-        winner: Proposal | None = None
+        """Return a proposal with the first of its options that what is decided leaves room for, or drop it."""
+        because = ""
         for number in range(proposal.taken, len(proposal.options)):
-            rivals = [
-                self._by[key][1]
-                for key, value in _values(proposal.options[number]).items()
-                if key in self._by and self._by[key][0] != value
-            ]
-            if not rivals:
-                return _with(proposal, number)
-            winner = winner or rivals[0]
-        assert winner is not None
-        why = "priority" if winner.rule.priority != proposal.rule.priority else "specificity"
-        self.dropped.append(Dropped(proposal, f"{winner.rule.identity} sets the same otherwise, with higher {why}"))
+            reason = self._against(proposal, proposal.options[number])
+            if not reason:
+                return replace(proposal, taken=number)
+            because = because or reason
+        self.dropped.append(Dropped(proposal, because))
         return None
+
+    def _against(self, proposal: Proposal, option: Option) -> str:
+        """Return what stands against an option; "" for nothing."""
+        for key, value in _values(option).items():
+            if key in self._contested:
+                return f"rules that outrank it are in conflict over {key[0]}"
+            if key in self._by and self._by[key][0] != value:
+                winner = self._by[key][1].rule
+                why = "priority" if winner.priority != proposal.rule.priority else "specificity"
+                return f"{winner.identity} sets {key[0]} otherwise, with higher {why}"
+        return ""
 
     def _take(self, proposal: Proposal) -> None:
         self.taken.append(proposal)
@@ -282,10 +282,8 @@ class _Merging:
             self._by.setdefault(key, (value, proposal))
 
 
-def _with(proposal: Proposal, number: int) -> Proposal:
-    if number == proposal.taken:
-        return proposal
-    return Proposal(proposal.rule, proposal.about, proposal.options, proposal.evidence, proposal.choice, number)
+def _is_in(proposal: Proposal, some: Sequence[Proposal]) -> bool:
+    return any(one is proposal for one in some)
 
 
 def _forbidden(option: Option, vetoes: Sequence[tuple[Never, Rule]]) -> Iterator[str]:

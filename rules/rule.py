@@ -123,6 +123,8 @@ def choice(name: str, *options: Option) -> Choice:
             place=here(),
             remedy="Yield a setting where there is no choice.",
         )
+    if len({option.name for option in options}) < len(options):
+        raise RuleError(f"choice({name!r}) has two options of one name", place=here())
     return Choice(name, options)
 
 
