@@ -128,27 +128,27 @@ class Number[U](ABC):
     @property
     def trend(self) -> Number[Any]:
         """How fast it grows: the slope over the intervals known (least squares), per second; unknown before the third."""
-        return _Trend(self)
+        return Trend(self)
 
     @property
     def is_known(self) -> Condition:
         """The condition that it is known at all; itself never unknown."""
-        return _Known(self, here())
+        return Known(self, here())
 
     def __add__(self, other: Number[U]) -> Number[U]:
-        return _Arithmetic("+", self, other)
+        return Arithmetic("+", self, other)
 
     def __sub__(self, other: Number[U]) -> Number[U]:
-        return _Arithmetic("-", self, other)
+        return Arithmetic("-", self, other)
 
     def __mul__(self, other: float) -> Number[U]:
-        return _Arithmetic("*", self, _Constant(other))
+        return Arithmetic("*", self, Constant(other))
 
     def __rmul__(self, other: float) -> Number[U]:
         return self * other
 
     def __truediv__(self, other: float | Number[Any]) -> Number[Any]:
-        return _Arithmetic("/", self, other if isinstance(other, Number) else _Constant(other))
+        return Arithmetic("/", self, other if isinstance(other, Number) else Constant(other))
 
 
 class Term[U](Number[U]):
@@ -169,7 +169,7 @@ class Term[U](Number[U]):
         return frozenset((self.name,))
 
 
-class _Constant(Number[Any]):
+class Constant(Number[Any]):
     """A plain number in an expression."""
 
     __slots__ = ("amount",)
@@ -198,13 +198,13 @@ _CALCULATE: dict[str, Callable[[float, float], float]] = {
 _PLAIN = ("1", "share", "ratio")
 
 
-class _Arithmetic(Number[Any]):
+class Arithmetic(Number[Any]):
     """A sum, difference, product or quotient."""
 
     __slots__ = ("left", "operation", "right")
 
     def __init__(self, operation: str, left: Number[Any], right: object) -> None:
-        other = right if isinstance(right, Number) else _Constant(right)
+        other = right if isinstance(right, Number) else Constant(right)
         self.operation, self.left, self.right = operation, left, other
         unit, problems = _unit_of_result(operation, left, other)
         text = f"{_bracketed(left)} {operation} {_bracketed(other)}"
@@ -224,11 +224,11 @@ class _Arithmetic(Number[Any]):
 
 
 def _bracketed(part: Number[Any]) -> str:
-    return f"({part.text})" if isinstance(part, _Arithmetic) else part.text
+    return f"({part.text})" if isinstance(part, Arithmetic) else part.text
 
 
 def _unit_of_result(operation: str, left: Number[Any], right: Number[Any]) -> tuple[str, tuple[Problem, ...]]:
-    if operation == "*" or (operation == "/" and isinstance(right, _Constant)):
+    if operation == "*" or (operation == "/" and isinstance(right, Constant)):
         return left.unit, ()
     if left.unit == right.unit:
         return ("ratio" if operation == "/" else left.unit), ()
@@ -239,7 +239,7 @@ def _unit_of_result(operation: str, left: Number[Any], right: Number[Any]) -> tu
     )
 
 
-class _Trend(Number[Any]):
+class Trend(Number[Any]):
     """How fast an expression grows."""
 
     __slots__ = ("of",)
@@ -345,12 +345,12 @@ class Compare(Condition):
     @property
     def against_amount(self) -> bool:
         """True when the right side is a fixed amount."""
-        return isinstance(self.right, _Constant)
+        return isinstance(self.right, Constant)
 
     def sides(self, facts: Facts) -> tuple[int | None, int]:
         """Return both sides in grains of the unit; against another expression the difference, and 0."""
         right = self.right.value(facts)
-        if isinstance(self.right, _Constant):
+        if isinstance(self.right, Constant):
             return grains(self.left.value(facts), self.left.unit), grains(right, self.left.unit) or 0
         left = self.left.value(facts)
         return grains(None if left is None or right is None else left - right, self.left.unit), 0
@@ -395,10 +395,10 @@ def compare(left: Number[Any], op: str, other: object) -> Condition:
         return Compare(left, op, other, _bracketed(other), place, problems)
     if isinstance(other, str):
         try:
-            return Compare(left, op, _Constant(parse_amount(other, left.unit)), repr(other), place, ())
+            return Compare(left, op, Constant(parse_amount(other, left.unit)), repr(other), place, ())
         except ValueError as error:
-            return Compare(left, op, _Constant(0.0), repr(other), place, (Problem(f"{left.text}: {error}"),))
-    constant = _Constant(other)
+            return Compare(left, op, Constant(0.0), repr(other), place, (Problem(f"{left.text}: {error}"),))
+    constant = Constant(other)
     return Compare(left, op, constant, constant.text, place, ())
 
 
@@ -440,21 +440,21 @@ class Word:
         return self.name
 
     def __eq__(self, other: str) -> Condition:  # type: ignore[override]
-        return _OneOf(self, (other,), f"{self.name} == {other!r}", here())
+        return OneOf(self, (other,), f"{self.name} == {other!r}", here())
 
     def __ne__(self, other: str) -> Condition:  # type: ignore[override]
-        return Not(_OneOf(self, (other,), f"{self.name} == {other!r}", here()))
+        return Not(OneOf(self, (other,), f"{self.name} == {other!r}", here()))
 
     def is_in(self, *words: str) -> Condition:
         """Return the condition that it is one of these words."""
-        return _OneOf(self, words, f"{self.name}.is_in({', '.join(map(repr, words))})", here())
+        return OneOf(self, words, f"{self.name}.is_in({', '.join(map(repr, words))})", here())
 
     def fits(self, pattern: str) -> Condition:
         """Return the condition that it fits a pattern as of file names, such as ``"postgres*"``."""
-        return _OneOf(self, (pattern,), f"{self.name}.fits({pattern!r})", here(), pattern=True)
+        return OneOf(self, (pattern,), f"{self.name}.fits({pattern!r})", here(), pattern=True)
 
 
-class _OneOf(Condition):
+class OneOf(Condition):
     """A word is one of some, or fits a pattern."""
 
     __slots__ = ("pattern", "word", "words")
@@ -486,7 +486,7 @@ class _OneOf(Condition):
         )
 
 
-class _Known(Condition):
+class Known(Condition):
     """A number is known."""
 
     __slots__ = ("number",)
