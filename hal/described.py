@@ -22,12 +22,14 @@ def described(shape: Topology) -> FakeHost:
             "/proc/self/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
             "/proc/sys/kernel/hostname": "described\n",
             "/proc/sys/kernel/random/boot_id": f"described: {shape.source}\n",
+            "/proc/loadavg": "0.00 0.00 0.00 1/1 1\n",
             "/proc/sys/kernel/numa_balancing": "1\n" if shape.node_count > 1 else "0\n",
             f"{_CPU}/online": f"{cpus}\n",
             f"{_CPU}/possible": f"0-{shape.cpu_slots - 1}\n",
             f"{_CPU}/isolated": "\n",
             "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
             "/sys/kernel/mm/transparent_hugepage/defrag": "always defer defer+madvise [madvise] never\n",
+            "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": "2097152\n",
             "/sys/kernel/mm/ksm/run": "0\n",
             "/proc/sys/vm/swappiness": "60\n",
             "/proc/sys/vm/zone_reclaim_mode": "0\n",
@@ -41,9 +43,11 @@ def described(shape: Topology) -> FakeHost:
     )
     for node in shape.nodes:
         host.files[f"{_NODE}/node{node.os_index}/cpulist"] = f"{format_cpu_list(node.cpus)}\n"
-        host.files[f"{_NODE}/node{node.os_index}/meminfo"] = (
-            f"Node {node.os_index} MemTotal: {node.memory_bytes // 1024} kB\n"
-        )
+        if node.memory_bytes:
+            total = f"{node.memory_bytes // 1024} kB"
+            host.files[f"{_NODE}/node{node.os_index}/meminfo"] = (
+                f"Node {node.os_index} MemTotal: {total}\nNode {node.os_index} MemFree: {total}\n"
+            )
     for path in ("/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/transparent_hugepage/defrag"):
         host.handlers[path] = selector
     host.start(1, "init", parent=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hal.errors import HostError
 from hal.host import Host
-from hal.topology_values import UNKNOWN_NODE, Device
+from hal.topology_values import UNKNOWN_NODE, Device, Topology
 
 _PCI = "/sys/bus/pci/devices"
 _ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]"
@@ -170,6 +170,19 @@ def read(host: Host) -> Devices:
         Device(name, "gpu", "", _node(host, f"/sys/class/drm/{name}/device")) for name, at in screens.items() if not at
     )
     return Devices(pci, tuple(_on_node(nics, nodes)), tuple(_on_node(blocks, nodes)), others)
+
+
+def placed(found: Devices, shape: Topology) -> Devices:
+    """Return devices with their node: the only one, where there is one, as the firmware then does not say."""
+    if shape.node_count != 1:
+        return found
+    only = shape.nodes[0].os_index
+    return Devices(
+        tuple(replace(device, node=only) for device in found.pci),
+        tuple(replace(nic, node=only) for nic in found.nics),
+        tuple(replace(block, node=only) for block in found.blocks),
+        tuple(replace(other, node=only) for other in found.others),
+    )
 
 
 def _on_node[T: (Nic, BlockDevice)](things: Iterable[T], nodes: Mapping[str, int]) -> Iterable[T]:

@@ -137,9 +137,18 @@ def read(host: Host) -> Machine:
         kernel=_text(host, "/proc/sys/kernel/osrelease"),
         architecture=platform.machine() if is_here else "",
         cpus=cpu_states(host, shape),
-        memory=tuple(_memory(host, node.os_index, alone=shape.node_count == 1) for node in shape.nodes),
-        devices=_placed(devices.read(host), shape),
+        memory=_memory_of_all(host, shape),
+        devices=devices.placed(devices.read(host), shape),
     )
+
+
+def memory_now(host: Host, machine: Machine) -> tuple[NodeMemory, ...]:
+    """Return what the memory of a machine that was read before is used for now."""
+    return _memory_of_all(host, machine.topology)
+
+
+def _memory_of_all(host: Host, shape: Topology) -> tuple[NodeMemory, ...]:
+    return tuple(_memory(host, node.os_index, alone=shape.node_count == 1) for node in shape.nodes)
 
 
 def described(shape: Topology) -> Machine:
@@ -189,19 +198,6 @@ def _memory(host: Host, node: int, *, alone: bool) -> NodeMemory:
     file_pages = amount("FilePages") or amount("Cached", "Buffers")
     shared = min(amount("Shmem"), file_pages)  # counted with the page cache, but there is nowhere to drop it to
     return NodeMemory(node, amount("MemFree"), file_pages - shared + amount("SReclaimable"))
-
-
-def _placed(found: Devices, shape: Topology) -> Devices:
-    """Return devices with their node: the only one, where there is one, as the firmware then does not say."""
-    if shape.node_count != 1:
-        return found
-    only = shape.nodes[0].os_index
-    return Devices(
-        tuple(replace(device, node=only) for device in found.pci),
-        tuple(replace(nic, node=only) for nic in found.nics),
-        tuple(replace(block, node=only) for block in found.blocks),
-        tuple(replace(other, node=only) for other in found.others),
-    )
 
 
 def _devices_in(all_of_them: tuple[Device, ...]) -> Devices:

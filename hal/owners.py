@@ -53,6 +53,8 @@ _DAEMONS: dict[str, tuple[tuple[str, ...], str]] = {
     "bpftune": (("nic",), "it steps back by itself from what an administrator sets"),
     "libvirtd": (("cgroup", "cpu.affinity"), "for virtual machines use virsh vcpupin, which it keeps"),
 }
+TUNERS = frozenset({"auto-cpufreq", "bpftune", "ksmtuned", "numad", "power-profiles-", "thermald", "tlp", "tuned"})
+"""Those of them that tune by what they observe, and so undo what others tune; irqbalance not among them."""
 # By the path of a cgroup: whose it is, and how that one is told. The first that fits counts: a pod's group is below a slice.
 _GROUPS = (
     (re.compile(r"/kubepods"), "the kubelet", "set it in the pod's specification: the kubelet restores its own"),
