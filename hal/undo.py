@@ -33,7 +33,7 @@ class Undone:
     identity: str
     restored: tuple[Step, ...] = ()
     kept: tuple[Step, ...] = ()
-    """Left as they are, with ``left`` saying why: somebody else's by now, or not to be restored."""
+    """Not as they were, with ``left`` saying why: somebody else's by now, or not to be restored."""
     gone: tuple[Step, ...] = ()
     failed: tuple[Step, ...] = ()
     """Could not be restored now; the transaction stays open, so that ``dna undo`` tries again."""
@@ -175,25 +175,28 @@ class _Taking:
             if is_new:
                 self._writer.append(log.intent(number, change))
                 self._transaction.steps[number] = step
-            self._restore(number, change)
+            lost = self._restore(number, change)
         except HalError as error:
             if is_gone(self._host, change.subject):
                 self._record(number, step, "gone", "it is gone")
                 return
             self._refused.append((number, step, str(error)))
             return
-        self._record(number, step, "restored", "")
+        self._record(number, step, "kept" if lost else "restored", lost)
 
-    def _restore(self, number: int, change: Change) -> None:
+    def _restore(self, number: int, change: Change) -> str:
+        """Put the old value back; return why it is another that was, "" when it is the old one."""
         knob = knob_of(change.knob)
         if change.old is None and not knob.creates:
-            return  # it was not there before: it goes with what it is on, which the same plan made
+            return ""  # it was not there before: it goes with what it is on, which the same plan made
+        old, lost = knob.restorable(self._host, change.subject, change.old)
         self._writer.append(log.mark("undoing", number))
-        if not knob.same(change.old, knob.read(self._host, change.subject)):
-            write_telling(knob, self._host, change.subject, change.old, partial(self._progress, change))
-        wrong = knob.verify(self._host, change.subject, change.old)
+        if not knob.same(old, knob.read(self._host, change.subject)):
+            write_telling(knob, self._host, change.subject, old, partial(self._progress, change))
+        wrong = knob.verify(self._host, change.subject, old)
         if wrong and change.reversibility == EXACT:
             raise HalError(wrong)
+        return lost
 
     def _why_kept(self, step: Step) -> str:
         """Return why a change is not taken back, "" when it is."""
@@ -207,7 +210,10 @@ class _Taking:
             found = knob.read(self._host, change.subject)
         except NotFoundError as error:
             return "" if change.old is None else f"it is not there any more: {error}"
-        ours = [change.new, change.old, *(() if step.done else knob.between(change))]
+        # An undo that was killed may have put back something else that could be had.
+        olds = dict.fromkeys((change.old, knob.restorable(self._host, change.subject, change.old)[0]))
+        ours = [change.new, *olds]
+        ours += [] if step.done else [one for old in olds for one in knob.between(replace(change, old=old))]
         ours += [] if step.became is None else [step.became]
         if any(knob.same(value, found) for value in ours):
             return "" if knob.same(change.old, found) else knob.keep(self._host, change.subject)

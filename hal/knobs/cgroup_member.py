@@ -87,6 +87,23 @@ class Member(Knob):
             return old
         return canonical({name: path for name, path in had.items() if name in gets})
 
+    def restorable(self, host: Host, subject: Subject, old: Value) -> tuple[Value, str]:
+        """Return where a process can be given back to, should its group have gone while it was away.
+
+        That is the nearest group above, whose limits it was under too (as cgdelete(1) has it), and where that takes no processes
+        the group that it is in.
+        """
+        paths, present = paths_of(str(old)), paths_of(self.read(host, subject))
+        goes: dict[str, str] = {}
+        for place, names in self._destinations(host, str(old)):
+            goes |= dict.fromkeys(names, _nearest(host, place) or present.get(names[0], present.get("", "/")))
+        lost = {name: path for name, path in goes.items() if path != paths.get(name, paths.get(""))}
+        if not lost:
+            return old, ""
+        why = f"its group {', '.join(sorted({paths.get(name, paths.get('', '')) for name in lost}))} is gone"
+        back = canonical(goes if "" not in paths else {"": next(iter(lost.values()))})
+        return back, f"{why}: it is in {', '.join(sorted(set(lost.values())))} now"
+
     def between(self, change: Change) -> tuple[Value, ...]:
         """Return the mixtures of old and new paths: one hierarchy after the other is written, either way."""
         old, new = paths_of(str(change.old)), paths_of(str(change.new))
@@ -161,6 +178,15 @@ def paths_of(value: str) -> dict[str, str]:
 def canonical(paths: Mapping[str, str]) -> str:
     """Return paths by controller as a value."""
     return paths[""] if "" in paths else " ".join(f"{name}={path}" for name, path in sorted(paths.items()))
+
+
+def _nearest(host: Host, place: Place) -> str:
+    """Return the path of a group or, where it is gone, of the nearest one above; "" where that takes no processes."""
+    if host.exists(place.file("cgroup.procs")):
+        return place.path
+    while place.path != "/" and not host.exists(place.file("cgroup.procs")):
+        place = place.parent
+    return "" if _hands_on_controllers(host, place) else place.path
 
 
 def _is_within(path: str, group: str) -> bool:

@@ -105,7 +105,7 @@ class Exists(Knob):
             below = cgroups.children(host, place.directory)
             if inside or below:
                 what = f"processes {', '.join(map(str, sorted(inside)))}" if inside else f"groups {', '.join(below)}"
-                raise HostError(f"the cgroup {place.path} has {what} that dna did not put there", subject=place.path)
+                raise HostError(f"the cgroup {place.path} still has {what}", subject=place.path)
             try:
                 host.remove_dir(place.directory)
             except HostError as error:

@@ -180,6 +180,10 @@ class Knob(ABC):
         """Return why a value of ours is not to be taken back since others rely on it by now, "" when it is."""
         return ""
 
+    def restorable(self, host: Host, subject: Subject, old: Value) -> tuple[Value, str]:
+        """Return what undoing can put back for an old value, and why it is not that itself, "" where it is."""
+        return old, ""
+
     def pin(self, host: Host, subject: Subject, found: Value) -> str:
         """Return why the present value looks deliberate, so that only naming the subject itself changes it; else ""."""
         return ""

@@ -171,6 +171,23 @@ def test_children_are_given_back_with_their_parent(group: str, tmp_path: Path) -
         assert not everywhere(group)
 
 
+def test_a_process_whose_group_went_is_given_to_the_one_above(group: str, tmp_path: Path) -> None:
+    journal, exists = Journal(tmp_path), knob_of("cgroup.exists")
+    with program() as target:
+        first = make(journal, settings(f"{group}/home/app", target.subject, {}))
+        second = make(journal, settings(f"{group}/new", target.subject, {}))
+        assert f":{group}/new" in membership(target.pid)
+        exists.write(HOST, cgroup(f"{group}/home/app"), None)
+        undone = undo(HOST, journal, second.identity)
+        assert not undone.failed
+        assert [step.left for step in undone.kept] == [f"its group {group}/home/app is gone: it is in {group}/home now"]
+        lines = membership(target.pid).splitlines()
+        assert any(line.endswith(f":{group}/home") for line in lines), lines
+        assert not everywhere(f"{group}/new")
+    assert not undo(HOST, journal, first.identity).failed
+    assert not everywhere(group)
+
+
 def test_only_the_hierarchies_that_are_needed_are_left(group: str, tmp_path: Path) -> None:
     if any(home.version == 2 for home in cgroups.homes(HOST).values()):
         pytest.skip("cgroup v2 has one hierarchy for all; nothing to do")

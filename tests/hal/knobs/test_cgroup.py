@@ -25,14 +25,15 @@ from hal.knobs.cgroup_memory import size
 from hal.knobs.knob import Knob
 from hal.owners import group_notes
 from hal.planning import make_plan
-from hal.settings import Change, Plan, Setting, Subject, Value, cgroup, process, tree
-from hal.undo import undo
+from hal.settings import Change, Plan, Setting, Subject, Value, cgroup, process, thread, tree
+from hal.undo import pending, undo
 from tests.hal.knobs.cgroups_v1 import ROOT, separate
 from tests.hal.knobs.fake_cgroup import MOUNT, furnish
-from tests.hal.knobs.machine import snapshot
+from tests.hal.knobs.machine import Faults, FaultyHost, FaultyJournal, Killed, snapshot
 
 WEB = cgroup("/web")
 NEW = cgroup("/dna/web")
+FRESH = cgroup("/new")
 
 
 def unified() -> FakeHost:
@@ -178,6 +179,74 @@ def test_a_child_born_in_the_group_is_given_back_too(machine: Machine, tmp_path:
             host.files[procs] += "800\n"
     assert not undo(host, journal, identity).failed
     assert cgroups.membership(host, 800) == home
+
+
+APP = cgroup("/home/app")
+
+
+def moved_out(host: FakeHost, journal: Journal) -> str:
+    """Put the server into a group, let a plan move it out and make it nicer, and remove the group meanwhile."""
+    exists = knob_of("cgroup.exists")
+    for group in (cgroup("/home"), APP):
+        exists.write(host, group, True)
+    knob_of("cgroup.member").write(host, server(host), APP.name)
+    main = thread(700, host.tasks[700].start)
+    settings = (wanted("cgroup.exists", FRESH, "on"), wanted("cgroup.member", server(host), "/new"))
+    identity = apply(plan_for(host, *settings, wanted("cpu.nice", main, "5")), host, journal).identity
+    exists.write(host, APP, None)
+    return identity
+
+
+@both
+def test_a_process_whose_group_went_is_given_to_the_one_above_and_the_rest_taken_back(
+    machine: Machine, tmp_path: Path
+) -> None:
+    host, journal = machine(), Journal(tmp_path)
+    identity = moved_out(host, journal)
+    undone = undo(host, journal, identity)
+    assert [step.left for step in undone.kept] == ["its group /home/app is gone: it is in /home now"]
+    assert not undone.failed
+    assert set(cgroups.membership(host, 700).values()) <= {"/home", "/"}
+    assert "/home" in cgroups.membership(host, 700).values()
+    assert host.tasks[700].scheduling.nice == 0
+    assert not cgroups.directories(host, "/new")
+    assert pending(journal) == []
+
+
+@both
+@pytest.mark.parametrize("kind", ["kill", "kill-after"])
+@pytest.mark.parametrize("of", ["write", "record"])
+def test_giving_it_to_the_one_above_may_be_killed_too(machine: Machine, kind: str, of: str, tmp_path: Path) -> None:
+    at = 0
+    while True:
+        at += 1
+        host, place = machine(), tmp_path / str(at)
+        identity = moved_out(host, Journal(place))
+        faults = Faults(kind, at, of)
+        try:
+            undo(FaultyHost(host, faults), FaultyJournal(place, faults), identity)
+        except Killed:
+            if pending(Journal(place)):
+                assert not undo(host, Journal(place), identity).failed
+            assert "/home" in cgroups.membership(host, 700).values(), at
+            assert not cgroups.directories(host, "/new"), at
+            continue
+        break
+    assert at > 3
+
+
+def test_a_process_whose_group_went_stays_where_the_one_above_takes_none(tmp_path: Path) -> None:
+    host, journal = unified(), Journal(tmp_path)
+    identity = moved_out(host, journal)
+    host.write_text(f"{MOUNT}/home/cgroup.subtree_control", "+cpu")
+    undone = undo(host, journal, identity)
+    assert [step.left for step in undone.kept] == ["its group /home/app is gone: it is in /new now"]
+    assert host.tasks[700].scheduling.nice == 0
+    assert [step.left for step in undone.failed] == ["the cgroup /new still has processes 700"]
+    host.end(700)
+    host.files[f"{MOUNT}/new/cgroup.procs"] = ""
+    assert not undo(host, journal, identity).failed
+    assert not cgroups.directories(host, "/new")
 
 
 def test_what_was_in_some_v1_hierarchies_stays_in_those(tmp_path: Path) -> None:
