@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from rules.language import OPPOSITE, Compare, Condition, Facts, Group, Not
+from rules.language import OPPOSITE, Compare, Condition, Facts, Group, Not, Term
+from rules.units import counter_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ def literals(formula: Formula) -> Iterator[Literal]:
 def _comparison(condition: Compare, *, negated: bool) -> Literal:
     op = OPPOSITE[condition.op] if negated else condition.op
     limit = condition.sides(Facts({}))[1]
+    if condition.against_amount and isinstance(condition.left, Term):
+        count = counter_of(condition.left.name, condition.left.unit)
+        return Literal(Column(condition.left.text, lambda facts: count(facts.now)), op, limit)
     text = condition.left.text if condition.against_amount else f"{condition.left.text} - ({condition.right.text})"
     return Literal(Column(text, lambda facts: condition.sides(facts)[0]), op, limit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from rules import all_of, any_of, disk, m, nic, none_of, o, pair, pci, w
 from rules.errors import RuleError
 from rules.language import Condition, Facts
 from rules.tables import FACTS
-from rules.units import UNITS, grains, parse_amount, show_amount
+from rules.units import UNITS, counter_of, grains, parse_amount, show_amount
 
 
 def truth(condition: Condition, **facts: object) -> bool | None:
@@ -68,6 +69,22 @@ def test_grains_are_whole_and_near(unit: str, amount: float) -> None:
     found = grains(amount, unit)
     assert isinstance(found, int)
     assert abs(found) == 1 << 53 or found * UNITS[unit].grain == pytest.approx(amount, abs=UNITS[unit].grain)
+
+
+@given(
+    st.sampled_from(sorted(UNITS)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(1 << 70), 1 << 70),
+        st.floats(),
+        st.just("x"),
+        st.floats().map(np.float64),
+    ),
+)
+def test_the_quick_way_to_grains_is_the_same(unit: str, value: object) -> None:
+    facts = {"w.x": value}
+    assert counter_of("w.x", unit)(facts) == grains(Facts(facts).number("w.x"), unit)
 
 
 @pytest.mark.parametrize("amount", [math.nan, math.inf, -math.inf, None])
