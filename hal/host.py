@@ -1,23 +1,26 @@
-"""The one seam to the machine: every read, write, system call and command goes through a ``Host``."""
+"""The running machine: every read, write, system call and command, with the errors of the kernel translated in one place.
+
+``Host`` and its values are in ``hal.host_protocol``; everybody takes them from here.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-import platform
 import stat
 import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hal.errors import UnsupportedError, translate
+from hal.host_protocol import CommandResult, Host, Scheduling
 from hal.page_cache import cached_bytes
+from hal.syscalls import syscall_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,210 +28,17 @@ if TYPE_CHECKING:
 
     from hal.netlink import Net
 
+__all__ = ["CommandResult", "Host", "LinuxHost", "Scheduling"]
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _READ_AT_ONCE = 1 << 20
 _MPOL_MF_MOVE = 1 << 1  # include/uapi/linux/mempolicy.h
 
-# Numbers of the generic table (include/uapi/asm-generic/unistd.h), shared by aarch64, riscv64 and loongarch64,
-# and of x86_64, which has its own.
-_SYSCALLS = {
-    "x86_64": {
-        "read": 0,
-        "close": 3,
-        "ioctl": 16,
-        "migrate_pages": 256,
-        "sched_setaffinity": 203,
-        "sched_getaffinity": 204,
-        "openat": 257,
-        "move_pages": 279,
-        "perf_event_open": 298,
-        "sched_setattr": 314,
-        "sched_getattr": 315,
-        "prlimit64": 302,
-        "bpf": 321,
-        "pidfd_open": 434,
-        "process_madvise": 440,
-    },
-    "generic": {
-        "ioctl": 29,
-        "openat": 56,
-        "close": 57,
-        "read": 63,
-        "sched_setaffinity": 122,
-        "sched_getaffinity": 123,
-        "migrate_pages": 238,
-        "move_pages": 239,
-        "perf_event_open": 241,
-        "prlimit64": 261,
-        "sched_setattr": 274,
-        "sched_getattr": 275,
-        "bpf": 280,
-        "pidfd_open": 434,
-        "process_madvise": 440,
-    },
-}
-
 # struct sched_attr (include/uapi/linux/sched/types.h): size, policy, flags, nice, priority, runtime, deadline, period,
 # lowest and highest utilisation.
 _SCHED_ATTR = struct.Struct("<IIQiIQQQII")
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What a finished command left: exit status and decoded output."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduling:
-    """How the scheduler treats one thread; see sched_setattr(2)."""
-
-    policy: int = 0
-    nice: int = 0
-    priority: int = 0
-    flags: int = 0
-    runtime_ns: int = 0
-    deadline_ns: int = 0
-    period_ns: int = 0
-
-
-class Host(Protocol):
-    """What the rest of the project may ask of a machine. All failures are ``HostError``."""
-
-    def read_bytes(self, path: str) -> bytes:
-        """Return the content of a file, whole."""
-        ...
-
-    def read_text(self, path: str) -> str:
-        """Return the content of a file, decoded as UTF-8 with replacement."""
-        ...
-
-    def write_text(self, path: str, text: str) -> None:
-        """Write to an existing file of the machine (sysfs, procfs, cgroupfs) in one ``write``."""
-        ...
-
-    def write_bytes(self, path: str, data: bytes, *, offset: int = 0) -> None:
-        """Write into an existing binary file of the machine (PCI configuration space) at an offset."""
-        ...
-
-    def make_dir(self, path: str) -> None:
-        """Make a directory: on cgroupfs, a group."""
-        ...
-
-    def remove_dir(self, path: str) -> None:
-        """Remove an empty directory: on cgroupfs, a group that has no processes."""
-        ...
-
-    def list_dir(self, path: str) -> list[str]:
-        """Return the names in a directory, sorted."""
-        ...
-
-    def exists(self, path: str) -> bool:
-        """Tell whether a path exists (links followed)."""
-        ...
-
-    def read_link(self, path: str) -> str:
-        """Return what a symbolic link points to."""
-        ...
-
-    def owner(self, path: str) -> int:
-        """Return the uid that owns a path."""
-        ...
-
-    def mode(self, path: str) -> int:
-        """Return the permission bits of a path: what the kernel lets nobody write has none for writing."""
-        ...
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
-        """Run a command without a shell and return what it printed."""
-        ...
-
-    def euid(self) -> int:
-        """Return the effective uid of this process."""
-        ...
-
-    def monotonic_ns(self) -> int:
-        """Return CLOCK_MONOTONIC in nanoseconds, the clock that the kernel's BPF helpers use."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
-
-    def affinity(self, tid: int) -> tuple[int, ...]:
-        """Return the CPUs that a thread may run on, sorted."""
-        ...
-
-    def set_affinity(self, tid: int, cpus: Sequence[int]) -> None:
-        """Let a thread run on these CPUs only; the kernel leaves out those that are absent or outside its cpuset."""
-        ...
-
-    def scheduling(self, tid: int) -> Scheduling:
-        """Return how the scheduler treats a thread."""
-        ...
-
-    def set_scheduling(self, tid: int, wanted: Scheduling) -> None:
-        """Set a thread's scheduling policy and nice value."""
-        ...
-
-    def set_nice(self, tid: int, nice: int) -> None:
-        """Set a thread's nice value."""
-        ...
-
-    def move_pages(self, pid: int, addresses: NDArray[np.uint64], nodes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Move pages of a process to nodes; return where each is then, or a negative errno; shapes are equal.
-
-        -EAGAIN also stands for pages that the kernel did not come to: it stops after the first that it cannot move.
-        """
-        ...
-
-    def advise(self, pid: int, start: int, ranges: Sequence[tuple[int, int]], advice: int) -> int:
-        """Give the kernel advice (process_madvise) on (address, length) ranges of the process that began at ``start``.
-
-        Returns:
-            How many bytes were taken: less than all where the kernel stopped at the first range that it could not do.
-        """
-        ...
-
-    def page_nodes(self, pid: int, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Return the NUMA node of each page of a process, or a negative errno; same shape as ``addresses``."""
-        ...
-
-    def page_map(self, pid: int, address: int, count: int) -> NDArray[np.uint64]:
-        """Return the entries of /proc/PID/pagemap for ``count`` pages of a process from an address on; fewer at its end.
-
-        Bits are those of Documentation/admin-guide/mm/pagemap.rst; no frame numbers are asked for.
-        """
-        ...
-
-    def read_memory(self, pid: int, address: int, size: int) -> bytes:
-        """Return bytes of another process's memory; pages that are not there are faulted in as if it had read them."""
-        ...
-
-    def file_size(self, path: str) -> int:
-        """Return the size of a regular file in bytes; ``UnsupportedError`` of what is none."""
-        ...
-
-    def cached(self, path: str, offset: int, length: int) -> int:
-        """Return how many bytes of a part of a regular file are in the page cache, counted in pages."""
-        ...
-
-    def preload(self, path: str, offset: int, length: int) -> None:
-        """Read a part of a regular file into the page cache, and wait until it is there."""
-        ...
-
-    def syscall(self, name: str, *arguments: int) -> int:
-        """Make a raw system call (``perf_event_open``, ``bpf``, ...) and return its result."""
-        ...
-
-    def net(self) -> Net:
-        """Return the network interfaces: those of the network namespace that the calling thread is in."""
-        ...
 
 
 class LinuxHost:
@@ -461,9 +271,8 @@ class LinuxHost:
 
     def syscall(self, name: str, *arguments: int) -> int:
         self._only_live(name)
-        table = _SYSCALLS.get(platform.machine(), _SYSCALLS["generic"])
         words = [ctypes.c_long(argument if argument < 1 << 63 else argument - (1 << 64)) for argument in arguments]
-        result = int(_syscall(ctypes.c_long(table[name]), *words))
+        result = int(_syscall(ctypes.c_long(syscall_number(name)), *words))
         if result < 0:
             raise translate(ctypes.get_errno(), name, "call")
         return result

@@ -31,6 +31,7 @@ not fit into. They join the acting packages with the views; no view and nothing 
 
 UI_VALUES_ONLY = (
     "hal.host",
+    "hal.host_protocol",
     "hal.fake",
     "hal.bpf",
     "dna.probes",
