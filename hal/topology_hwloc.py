@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyhwloc import Topology as Hwloc
@@ -80,7 +81,16 @@ def read_synthetic(text: str) -> Topology:
             remedy='write levels as TYPE:COUNT, e.g. "pack:2 numa:2 core:8 pu:2"',
         ) from error
     with hwloc:
-        return _convert(hwloc, f"synthetic {text}", has_cpu=None)
+        return _without_inventions(_convert(hwloc, f"synthetic {text}", has_cpu=None), text)
+
+
+def _without_inventions(topology: Topology, text: str) -> Topology:
+    """Return a topology without the sizes that hwloc makes up where a description states none: 1 GiB a node, 16 MiB a cache."""
+    if "memory=" not in text:
+        topology = replace(topology, nodes=tuple(replace(node, memory_bytes=0) for node in topology.nodes))
+    if "size=" not in text:
+        topology = replace(topology, caches=tuple(replace(cache, size_bytes=0) for cache in topology.caches))
+    return topology
 
 
 def _nodes_with_cpus(host: Host) -> frozenset[int] | None:
