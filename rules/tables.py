@@ -124,6 +124,7 @@ NIC: tuple[Fact, ...] = (
     Fact("virtual", FLAG, "a virtual interface or a paravirtual card"),
     Fact("virtual_functions", "1", "virtual functions (SR-IOV) that there are"),
     Fact("virtual_functions_possible", "1", "virtual functions that it can have"),
+    Fact("traffic", "B/s", "bytes received and sent, since the situation was begun to be watched"),
 )
 """Of ``nic``: each network card."""
 
@@ -138,6 +139,7 @@ DISK: tuple[Fact, ...] = (
     Fact("scheduler", WORD, "I/O scheduler"),
     Fact("rq_affinity", "1", "where requests are completed: 0, 1 or 2"),
     Fact("requests", "1", "requests that its queue holds"),
+    _share("busy_share", "time that it had requests under way, since the situation was begun to be watched"),
 )
 """Of ``disk``: each disk."""
 

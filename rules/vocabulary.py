@@ -529,6 +529,8 @@ class Nic(Words):
         """Virtual functions (SR-IOV) that there are [1]."""
         self.virtual_functions_possible: Number[Count] = Term(f"{prefix}.virtual_functions_possible", "1")
         """Virtual functions that it can have [1]."""
+        self.traffic: Number[BytesPerSecond] = Term(f"{prefix}.traffic", "B/s")
+        """Bytes received and sent, since the situation was begun to be watched [B/s]."""
 
 
 class Disk(Words):
@@ -552,6 +554,8 @@ class Disk(Words):
         """Where requests are completed: 0, 1 or 2 [1]."""
         self.requests: Number[Count] = Term(f"{prefix}.requests", "1")
         """Requests that its queue holds [1]."""
+        self.busy_share: Number[Share] = Term(f"{prefix}.busy_share", "share")
+        """Time that it had requests under way, since the situation was begun to be watched [share]."""
 
 
 class Pci(Words):
