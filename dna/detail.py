@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from dna.sample import INSTRUCTION_CLASSES, SYSCALL_CLASSES, Counts, GraphReading, Quality, Sample
+from dna.sample import INSTRUCTION_CLASSES, SYSCALL_CLASSES, Counts, GraphReading, MemoryReading, Quality, Sample
 
 _TOP = 12
 type Detail = Mapping[str, object]
@@ -35,7 +35,8 @@ def detail_of(sample: Sample) -> Detail:
 
     Keys, each only where measured: ``syscalls`` {name: calls/s} (the commonest), ``syscall_classes`` {class: calls/s},
     ``latency`` {class: log2-ns histogram}, ``runq`` and ``slices`` (log2-ns histograms), ``oncpu_by_cpu`` [share of the
-    interval per CPU], ``instructions`` {class: samples}, ``edges`` and ``peers`` and ``nodes`` of the communication graph.
+    interval per CPU], ``instructions`` {class: samples}, ``edges`` and ``peers`` and ``nodes`` of the communication graph,
+    ``pages_by_node`` {NUMA node: sampled pages} and ``huge_pages`` {eligible, present: bytes} of the memory.
     """
     detail: dict[str, object] = {}
     seconds = sample.interval_s
@@ -59,7 +60,19 @@ def detail_of(sample: Sample) -> Detail:
         detail.update(_graph(sample.graph, seconds))
     if sample.net:
         detail["peers"] = [asdict(peer) for peer in sample.net.peers]
+    if sample.memory:
+        detail.update(_memory(sample.memory))
     return {key: value for key, value in detail.items() if value is not None}
+
+
+def _memory(memory: MemoryReading) -> dict[str, object]:
+    found: dict[str, object] = {}
+    pages = memory.pages_by_node
+    if pages is not None and len(memory.node_ids) == len(pages):
+        found["pages_by_node"] = {str(n): int(count) for n, count in zip(memory.node_ids, pages, strict=True)}
+    if memory.eligible is not None:
+        found["huge_pages"] = {"eligible": memory.eligible, "present": memory.eligible_present}
+    return found
 
 
 def quality_of(quality: Quality) -> Mapping[str, object]:

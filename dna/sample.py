@@ -136,6 +136,12 @@ class MemoryReading:
     """Sampled data accesses by node of the page, same shape."""
     cpu_by_node: Seconds | None = None
     """CPU time of the target by NUMA node, same shape."""
+    node_ids: tuple[int, ...] = ()
+    """OS indexes of these nodes."""
+    eligible: int | None = None
+    """Bytes that may become huge pages: anonymous memory in whole stretches of 2 MiB."""
+    eligible_present: int | None = None
+    """How much of those is resident."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class _Known:
     start: int
     read: int = _NEVER
     residency: Residency = field(default_factory=Residency)
+    switched_off: bool = False
+    """It has huge pages switched off for itself: prctl(PR_SET_THP_DISABLE)."""
     walked: int = _NEVER
     walk: PageWalk | None = None
 
@@ -85,6 +87,7 @@ class MemoryProbe:
         fresh = [known for known in self._known.values() if known.read == self._reads]
         total = sum((known.residency for known in self._known.values()), Residency())
         huge, huge_reason = self._huge(total)
+        eligible = self._eligible(total) if huge is not None else (None, None)
         pages, pages_reason = self._placement()
         value = MemoryReading(
             minor_faults=faults[0] if faults else None,
@@ -101,6 +104,9 @@ class MemoryProbe:
             working_set=None,
             pages_by_node=pages,
             accesses_by_node=None,
+            node_ids=self._nodes,
+            eligible=eligible[0],
+            eligible_present=eligible[1],
         )
         missing = (("hugepages", huge_reason), ("placement", pages_reason))
         members = len(self._context.members.pids())
@@ -132,13 +138,14 @@ class MemoryProbe:
     def _visit_one(self, pid: int) -> ProcessFaults | None:
         try:
             faults = parse_stat(self._host.read_text(f"/proc/{pid}/stat"))
-            residency = parse_status(self._host.read_text(f"/proc/{pid}/status"))
+            status = self._host.read_text(f"/proc/{pid}/status")
         except (HalError, ValueError):  # it ended, or belongs to somebody else under hidepid
             return None
         known = self._known.get(pid)
         if known is None or known.start != faults.start:
             known = self._known[pid] = _Known(faults.start)
-        known.read, known.residency = self._reads, residency
+        known.read, known.residency = self._reads, parse_status(status)
+        known.switched_off = "\nTHP_enabled:\t0" in status
         return faults
 
     def _uptime(self) -> float:
@@ -189,6 +196,17 @@ class MemoryProbe:
             return None, self._refused or f"page tables walked so far hold {share:.0%} of the resident memory"
         transparent = sum(known.walk.huge for known in settled if known.walk is not None)
         return round(transparent * total.resident / covered) + total.hugetlb, ""
+
+    def _eligible(self, total: Residency) -> tuple[int | None, int | None]:
+        """Return the bytes that may become huge pages, and those of them that are resident, scaled up as in ``_huge``."""
+        settled = [known for known in self._known.values() if known.walk is not None or known.too_small]
+        covered = sum(known.residency.resident for known in settled)
+        walks = [known.walk for known in settled if known.walk is not None and not known.switched_off]
+        parts = [(walk.eligible, walk.present) for walk in walks]
+        if any(eligible is None for eligible, _ in parts) or not covered:
+            return None, None
+        eligible, present = (sum(part[which] or 0 for part in parts) for which in (0, 1))
+        return round(eligible * total.resident / covered), round(present * total.resident / covered)
 
     def _placement(self) -> tuple[Counts | None, str]:
         """Return the nodes of sampled pages of up to 16 processes, drawn in proportion to their resident memory."""

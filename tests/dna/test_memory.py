@@ -194,6 +194,41 @@ def test_status_gives_bytes_by_kind() -> None:
     assert found.resident == (60 << 10) + (2 << 20)
 
 
+def test_memory_that_may_become_huge_pages_is_told_from_what_may_not() -> None:
+    def mapping(span: tuple[int, int], kib: int, *, rights: str = "rw-p", name: str = "", flags: str = "rd wr") -> str:
+        start, end = (edge * MIB for edge in span)
+        return (
+            f"{start:x}-{end:x} {rights} 00000000 00:00 0 {name}\nSize: {(end - start) >> 10} kB\nRss: {kib} kB\n"
+            f"Anonymous: {kib} kB\nAnonHugePages: 0 kB\nVmFlags: {flags} \n"
+        )
+
+    heap, sparse = mapping((3, 21), 16 << 10, name="[heap]"), mapping((40, 50), 1 << 10)
+    others = (
+        mapping((60, 61), 1 << 10),  # no whole stretch of 2 MiB
+        mapping((70, 80), 4 << 10, name="/usr/lib/libc.so.6"),
+        mapping((90, 100), 4 << 10, rights="rw-s"),
+        mapping((110, 120), 4 << 10, flags="rd wr nh"),
+        mapping((130, 140), 0),
+    )
+    walk = parse_smaps("".join((heap, sparse, *others)))
+    assert (walk.eligible, walk.present) == ((16 + 10) * MIB, (16 + 1) * MIB)
+    assert (
+        parse_smaps(smaps((0x200000, 0x600000, "rw-p", 4096, 2048))).eligible is None
+    )  # no such line: unknown, not none
+
+
+def test_a_process_that_switched_huge_pages_off_has_none_that_could_become_such() -> None:
+    host, members = machine(11), FakeMembers({11})
+    text = "Anonymous: 4096 kB\nAnonHugePages"
+    host.files["/proc/11/smaps"] = host.files["/proc/11/smaps"].replace("AnonHugePages", text)
+    probe = MemoryProbe()
+    probe.start(context(host, members))
+    first = probe.read(1.0).value
+    assert (first.eligible, first.eligible_present) == (4 * MIB, 4 * MIB)
+    host.files["/proc/11/status"] += "THP_enabled:\t0\n"
+    assert probe.read(1.0).value.eligible == 0
+
+
 def test_a_kernel_thread_has_no_memory() -> None:
     assert parse_status("Name:\tkworker\nState:\tI\n") == Residency()
 
