@@ -103,7 +103,7 @@ def counter_of(name: str, unit: str) -> Callable[[Mapping[str, object]], int | N
                 return round(whole)
         elif value is None or isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return grains(float(value), unit)  # type: ignore[arg-type]
+        return grains(float(value), unit)
 
     return count
 

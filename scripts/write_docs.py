@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the program: features.md and commands.md.
+"""Write the pages of docs/ that are made from the program: features.md, commands.md and rules-reference.md.
 
 .venv/bin/python scripts/write_docs.py            write them
 .venv/bin/python scripts/write_docs.py --check    say which are out of date, and exit 1 if any is
@@ -18,7 +18,11 @@ sys.path.insert(0, str(ROOT))
 import typer.main  # noqa: E402
 
 import cli  # noqa: E402
-from dna.features import DEMAND, FEATURES, MIN_EVENTS, Feature  # noqa: E402
+from dna.features import BY_NAME, DEMAND, FEATURES, MIN_EVENTS, Feature  # noqa: E402
+from hal.knobs import all_knobs  # noqa: E402
+from hal.knobs.knob import Knob  # noqa: E402
+from rules.tables import MEANING, TABLES  # noqa: E402
+from rules.units import UNITS, Unit  # noqa: E402
 
 MADE = "<!-- Made by scripts/write_docs.py; change the program, not this page. -->\n"
 
@@ -52,7 +56,73 @@ def commands_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-PAGES = {"docs/features.md": features_page, "docs/commands.md": commands_page}
+def rules_page() -> str:
+    """Return docs/rules-reference.md."""
+    parts = [
+        "# What rules can say\n",
+        MADE,
+        "Written in a rule file after `from rules import any_of, disk, m, nic, none_of, o, pair, pci, rule, s, w, when`; [the",
+        "tutorial](rules.md) tells how. A fact that is not known makes a condition unknown, and a rule with an unknown condition does not",
+        "fire unless the rest of that condition decides.\n",
+        "## Conditions\n",
+        *_table(("written", "holds"), [(f"`{form}`", meaning) for form, meaning in FORMS]),
+        "\n## Amounts\n",
+        *_table(("unit", "such as", "suffixes"), [(u.name, f"`{u.example}`", _suffixes(u)) for u in UNITS.values()]),
+    ]
+    for word, facts in TABLES.items():
+        if word == "o":
+            continue
+        parts += [f"\n## `{word}`: {MEANING[word]}\n"]
+        if word == "w":
+            parts += [
+                f"`o` has the same. The {len(FEATURES)} features are on [a page of their own](features.md), as `w.GROUP.NAME`.\n"
+            ]
+        rows = [(f"`{word}.{fact.name}`", fact.unit, fact.meaning) for fact in facts if fact.name not in BY_NAME]
+        parts += _table(("fact", "unit", "meaning"), rows)
+    parts += [
+        "\n## Settings\n",
+        "A setting is on the workload, `nic`, `disk` or `pci` that the rule's body got, or on the whole machine.\n",
+    ]
+    knobs = [(_call(knob), knob.title, knob.values, knob.reversibility) for knob in all_knobs().values()]
+    parts += _table(("written", "sets", "values", "undo"), knobs)
+    return "\n".join(parts) + "\n"
+
+
+FORMS = (
+    ('w.demand.resident > "512 MiB"', "a comparison: <, <=, >, >=, == and !=, with an amount or another expression"),
+    (
+        "w.demand.resident < 0.8 * m.free_per_node",
+        "expressions may be added, subtracted, divided, and multiplied by a number",
+    ),
+    ("w.memory.random_share.between(0.2, 0.6)", "it is within two limits, both included"),
+    ('w.demand.resident.trend > "10 MB/s"', "how fast it grows: a slope a second, over the intervals known"),
+    ("w.memory.numa_locality.is_known", "it was measured at all"),
+    ('m.governor == "powersave"', 'a word is this one; is_in(...) one of several, fits("power*") by a pattern'),
+    ("m.virtual", "a flag is set"),
+    ('w.like("redis*", within=0.5)', "a known workload of such a label is within that distance of its DNA"),
+    ("w.nearest.distance > 2", "nothing known is nearer than that"),
+    ("a & b, a | b, ~a", "and, or, not; each comparison in brackets"),
+    ("any_of(a, b), none_of(a, b), all_of(a, b)", "any, none or all of several"),
+    ("(w.sched.runq_share > 0.1).for_at_least(3)", "it held in the last three intervals, the present one included"),
+)
+
+
+def _suffixes(unit: Unit) -> str:
+    return ", ".join(f"`{suffix}`" for suffix in unit.suffixes) + ("" if unit.bare else "; one of them is needed")
+
+
+def _call(knob: Knob) -> str:
+    on = {"system": "", "thread": "workload, ", "process": "workload, ", "block": "disk, "}.get(
+        knob.subject_kind, f"{knob.subject_kind}, "
+    )
+    return f'`s.{knob.name}({on}"{knob.example}")`'
+
+
+PAGES = {
+    "docs/features.md": features_page,
+    "docs/commands.md": commands_page,
+    "docs/rules-reference.md": rules_page,
+}
 
 
 def _range(feature: Feature) -> str:

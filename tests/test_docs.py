@@ -7,15 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dna.export import to_json
 from dna.vector import Interval, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_made_pages_are_current() -> None:
+@pytest.mark.parametrize("script", ["write_docs.py", "write_vocabulary.py"])
+def test_what_is_made_is_current(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/write_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, f"scripts/{script}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,7 +1,8 @@
 """Every example of the documents runs: ``console`` and ``python`` blocks of README.md and docs, against a real process.
 
 In a block, process 4242 stands for the reader's own; here it is one that hashes what it reads. Long durations and intervals
-are shortened. Blocks of other kinds (``sh``) need the reader's machine and are not run.
+are shortened. A block ``python file=NAME`` is written to that file. Blocks of other kinds (``sh``) need the reader's machine and are
+not run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,22 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    return [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    return [command for _, command in steps(page) if command]
+
+
+def steps(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a reader does, in order: ("", a command), or (a file's name and what to write into it, "")."""
+    pattern = r"^```(console|python file=\S+)\n(.*?)^```$"
+    for kind, block in re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL):
+        if kind == "console":
+            yield from (("", line[2:]) for line in block.splitlines() if line.startswith("$ "))
+        else:
+            yield f"{kind.partition('=')[2]}\n{block}", ""
+
+
+def write(file: str, folder: Path) -> None:
+    name, _, text = file.partition("\n")
+    (folder / name).write_text(text)
 
 
 PYTHON = [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
@@ -96,7 +112,10 @@ def test_there_are_examples() -> None:
 def test_commands_work(page: Path, workload: int, environment: dict[str, str], tmp_path: Path) -> None:
     # In order and together: later ones look at what earlier ones recorded.
     failed = []
-    for command in commands(page):
+    for file, command in steps(page):
+        if file:
+            write(file, tmp_path)
+            continue
         done = run(["bash", "-c", prepared(command, workload)], environment, tmp_path)
         if done.returncode != 0 or not done.stdout.strip() or "Traceback" in done.stderr:
             failed.append(f"$ {command}\nexit status {done.returncode}\n{done.stdout[-500:]}{done.stderr[-2000:]}")
