@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from dna.target import Target
+from hal.checks.system import machine_line
 from hal.errors import HalError
 from hal.host import Host
 from hal.topology import Topology
@@ -24,7 +25,7 @@ def describe(host: Host, topology: Topology) -> Mapping[str, object]:
         "packages": topology.packages,
         "numa_nodes": topology.node_count,
         "memory": topology.memory_bytes or _memory(host),
-        "model": _model(host),
+        "model": machine_line(host) or topology.model,
     }
 
 
@@ -34,15 +35,6 @@ def _memory(host: Host) -> int:
     except HalError:
         return 0
     return int(found[1]) * 1024 if found else 0
-
-
-def _model(host: Host) -> str:
-    try:
-        text = host.read_text("/proc/cpuinfo")
-    except HalError:
-        return ""
-    found = re.search(r"^(?:model name|Model|cpu model|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""
 
 
 def of_target(host: Host, target: Target, pids: frozenset[int], cgroup: str | None) -> Mapping[str, object]:

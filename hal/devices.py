@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 from hal.errors import HostError
 from hal.host import Host
+from hal.pci import ADDRESS, DEVICES
 from hal.topology_values import UNKNOWN_NODE, Device, Topology
 
-_PCI = "/sys/bus/pci/devices"
-_ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]"
 _SECTOR_BYTES = (
     512  # of /sys/block/*/size, whatever the device's own sectors are (Documentation/ABI/stable/sysfs-block)
 )
@@ -164,7 +163,7 @@ def read(host: Host) -> Devices:
         **{nic.name: nic.address for nic in nics},
         **{block.name: block.address for block in blocks},
     }
-    pci = tuple(_pci(host, address, named) for address in _names(host, _PCI, _ADDRESS))
+    pci = tuple(_pci(host, address, named) for address in _names(host, DEVICES, ADDRESS))
     nodes = {device.address: device.node for device in pci}
     others = tuple(
         Device(name, "gpu", "", _node(host, f"/sys/class/drm/{name}/device")) for name, at in screens.items() if not at
@@ -191,7 +190,7 @@ def _on_node[T: (Nic, BlockDevice)](things: Iterable[T], nodes: Mapping[str, int
 
 
 def _pci(host: Host, address: str, named: Mapping[str, str]) -> PciDevice:
-    base = f"{_PCI}/{address}"
+    base = f"{DEVICES}/{address}"
     code = _hex(host, f"{base}/class")
     link = _link(host, base)
     return PciDevice(
@@ -290,12 +289,12 @@ def _address(host: Host, base: str) -> str:
 
 
 def _last_address(path: str) -> str:
-    found = re.findall(rf"(?<=/){_ADDRESS}(?![^/])", path)
+    found = re.findall(rf"(?<=/){ADDRESS}(?![^/])", path)
     return str(found[-1]) if found else ""
 
 
 def _parent(path: str) -> str:
-    found = re.findall(rf"(?<=/){_ADDRESS}(?![^/])", path)
+    found = re.findall(rf"(?<=/){ADDRESS}(?![^/])", path)
     return str(found[-2]) if len(found) > 1 else ""
 
 

@@ -17,6 +17,7 @@ from hal.settings import Subject
 
 DEVICES = "/sys/bus/pci/devices"
 ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
+"""A function's address as the kernel writes it: domain, bus, device, function."""
 
 SPEEDS = {1: "2.5", 2: "5", 3: "8", 4: "16", 5: "32", 6: "64"}
 """From the code of a link speed to gigatransfers a second."""

@@ -232,7 +232,8 @@ def own_pid(host: Host) -> int:
 
 
 def machine_line(host: Host) -> str:
-    """Return the CPU's model name, or empty."""
+    """Return the CPU's model name; of an ARM server, which has none, the number of its core's kind; or empty."""
     text = text_of(host, "/proc/cpuinfo")
     found = re.search(r"^(?:model name|Model|cpu model|uarch)\s*:\s*(.+)$", text, flags=re.MULTILINE)
-    return found[1].strip() if found else ""
+    part = re.search(r"^CPU part\s*:\s*(\S+)$", text, flags=re.MULTILINE)
+    return found[1].strip() if found else f"CPU part {part[1]}" if part else ""

@@ -20,6 +20,7 @@ from hal import capabilities
 from hal.capabilities import CHANGE, MEASURE, Capability, Report, examine
 from hal.checks import environment, perf
 from hal.checks.situation import CAPABILITY_BITS, effective_capabilities, situation, this_command
+from hal.checks.system import machine_line
 from hal.errors import HalError, translate
 from hal.fake import FakeHost
 from hal.host import CommandResult, LinuxHost
@@ -436,6 +437,22 @@ def test_the_command_to_repeat_works_from_a_checkout() -> None:
     command = this_command(["cli.py", "doctor", "--json"])
     assert command.startswith("/")
     assert command.endswith("doctor --json")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        ("processor\t: 0\nmodel\t\t: 85\nmodel name\t: Fast 9000 @ 2.5GHz\n", "Fast 9000 @ 2.5GHz"),
+        ("processor\t: 0\nCPU part\t: 0xd08\n\nModel\t\t: Single Board 4\n", "Single Board 4"),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\nCPU part\t: 0xd0c\n",
+            "CPU part 0xd0c",
+        ),
+        ("", ""),
+    ],
+)
+def test_processors_have_names(cpuinfo: str, model: str) -> None:
+    assert machine_line(fake({"/proc/cpuinfo": cpuinfo})) == model
 
 
 def test_import_names_of_our_own() -> None:
