@@ -579,10 +579,8 @@ class Group(Condition):
 
     def __init__(self, parts: tuple[Condition, ...], *, every: bool) -> None:
         text = (" & " if every else " | ").join(f"({part.text})" for part in parts)
-        bad = tuple(Problem(f"{part!r} is no condition") for part in parts if not isinstance(part, Condition))
-        found = () if bad else tuple(problem for part in parts for problem in part.problems)
-        place = next((part.place for part in parts if isinstance(part, Condition) and part.place.file), NOWHERE)
-        super().__init__(text, place, (*found, *bad))
+        problems = tuple(problem for part in parts for problem in part.problems)
+        super().__init__(text, next((part.place for part in parts if part.place.file), NOWHERE), problems)
         self.parts, self.every = parts, every
 
     @override
@@ -633,6 +631,31 @@ class Not(Condition):
         )
 
 
+class Mistaken(Condition):
+    """What stands where a condition should and is none: kept with what is wrong with it, and never told true or false."""
+
+    __slots__ = ()
+
+    @override
+    def truth(self, facts: Facts) -> Truth:
+        return None
+
+    @override
+    def names(self) -> frozenset[str]:
+        return frozenset()
+
+
+def parts_of(condition: Condition) -> tuple[Condition, ...]:
+    """Return the conditions that one is made of."""
+    match condition:
+        case Group():
+            return condition.parts
+        case Not() | Lasting():
+            return (condition.of,)
+        case _:
+            return ()
+
+
 def all_of(*conditions: Condition) -> Condition:
     """Return the condition that all of these hold."""
     return _group(conditions, every=True)
@@ -651,5 +674,14 @@ def none_of(*conditions: Condition) -> Condition:
 def _group(conditions: tuple[Condition, ...], *, every: bool) -> Condition:
     if not conditions:
         raise RuleError("no conditions are combined", place=here(), remedy="Give one or more.")
-    same = [part.parts if isinstance(part, Group) and part.every is every else (part,) for part in conditions]
+    meant = [as_condition(one, here()) for one in conditions]
+    same = [part.parts if isinstance(part, Group) and part.every is every else (part,) for part in meant]
     return Group(tuple(one for parts in same for one in parts), every=every)
+
+
+def as_condition(one: object, place: Place) -> Condition:
+    """Return a condition, or what is wrong with what is none."""
+    if isinstance(one, Condition):
+        return one
+    known: tuple[Problem, ...] = getattr(one, "problems", ())
+    return Mistaken(repr(one), place, known or (Problem(f"{one!r} is no condition"),))

@@ -10,7 +10,7 @@ from typing import Any
 
 from hal.settings import Subject, Value
 from rules.errors import NOWHERE, Place, RuleError
-from rules.language import Condition, here
+from rules.language import Condition, as_condition, here
 
 PARAMETERS = {"workload": "w", "other": "o", "machine": "m", "nic": "nic", "disk": "disk", "pci": "pci"}
 """What a body may ask for, and the word of conditions that stands for the same thing."""
@@ -142,16 +142,18 @@ def never(on: object, knobs: str, because: str) -> Never:
 def when(*conditions: Condition) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """State the conditions of a rule: all of them must hold. Stands below ``@rule``."""
     place = here()
+    meant = []
     for condition in conditions:
-        if not isinstance(condition, Condition):
+        if not isinstance(condition, Condition) and not getattr(condition, "problems", ()):
             raise RuleError(
                 f"when({condition!r}): that is no condition",
                 place=place,
                 remedy="Compare a fact: w.memory.random_share > 0.6",
             )
+        meant.append(as_condition(condition, place))
 
     def mark(body: Callable[..., Any]) -> Callable[..., Any]:
-        body.__conditions__ = (*conditions, *getattr(body, "__conditions__", ()))  # type: ignore[attr-defined]
+        body.__conditions__ = (*meant, *getattr(body, "__conditions__", ()))  # type: ignore[attr-defined]
         return body
 
     return mark

@@ -8,7 +8,7 @@ import io
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 TIME_LIMIT_S = 1.0
@@ -40,7 +40,7 @@ class Runner:
         self._worker = worker
         printed = io.StringIO()
         # Redirected here, not in the worker: one that is left behind must not keep everybody's output.
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with _captured(printed):
             result = worker.call(function, limit_s)
         if result is None:
             worker.abandon()
@@ -48,6 +48,35 @@ class Runner:
             return Ran(None, TimeoutError(f"it did not end within {limit_s:g} s"), printed.getvalue())
         value, error = result
         return Ran(value, error, printed.getvalue())  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Let its thread end."""
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _captured(printed: io.StringIO) -> Iterator[None]:
+    """Have what is printed go there; inside another call it goes where that one's does.
+
+    A call inside another is made by a worker, which may be left behind: it would put back the wrong output, later.
+    """
+    if isinstance(threading.current_thread(), _Thread):
+        yield
+        return
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield
+
+
+class _Thread(threading.Thread):
+    """A worker's thread."""
 
 
 class _Abandoned(BaseException):
@@ -58,9 +87,9 @@ class _Worker:
     """One daemon thread that makes calls."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
+        self._thread = _Thread(target=self._run, name="rules", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[[], object], limit_s: float) -> tuple[object, BaseException | None] | None:
@@ -71,6 +100,10 @@ class _Worker:
         except queue.Empty:
             return None
 
+    def end(self) -> None:
+        """Let the thread end, which is idle."""
+        self._calls.put(None)
+
     def abandon(self) -> None:
         """Interrupt it at its next step in Python; a call that never comes back to Python stays, and holds nothing of ours."""
         assert self._thread.ident is not None
@@ -78,8 +111,7 @@ class _Worker:
 
     def _run(self) -> None:
         with contextlib.suppress(_Abandoned):
-            while True:
-                function = self._calls.get()
+            while (function := self._calls.get()) is not None:
                 try:
                     self._results.put((function(), None))
                 except _Abandoned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from rules.language import Problem, Term
+from rules.language import Condition, Problem, Term, all_of, any_of, as_condition, here
 
 
 class Words:
@@ -22,7 +22,41 @@ class Words:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
-            return Term(f"{self._prefix}.{name}", "1", (unknown(f"{self._prefix}.{name}"),))
+            return Missing(f"{self._prefix}.{name}")
+
+
+class Missing(Term[Any]):
+    """A fact that does not exist, in whose place a number, a flag, a word or a group may have been meant.
+
+    Whatever is made of it is a condition or expression with the one problem that it does not exist.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "1", (unknown(name),))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Missing(f"{self.name}.{name}")
+
+    def _condition(self, *_arguments: object, **_named: object) -> Condition:
+        return as_condition(self, here())
+
+    def _number(self, *_arguments: object) -> Missing:
+        return self
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _condition  # type: ignore[assignment]
+    __invert__ = between = is_in = fits = for_at_least = like = _condition
+    __add__ = __sub__ = __mul__ = __rmul__ = __truediv__ = _number
+
+    def __and__(self, other: object) -> Condition:
+        return all_of(self, other)  # type: ignore[arg-type]
+
+    def __or__(self, other: object) -> Condition:
+        return any_of(self, other)  # type: ignore[arg-type]
 
 
 def unknown(name: str) -> Problem:
