@@ -1,4 +1,4 @@
-"""How busy the machine is: load, CPU time nobody used, swap; and how deep its CPUs may sleep."""
+"""How busy the machine is: load, CPU time nobody used, traffic, disks at work, swap; and how deep its CPUs may sleep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from hal.host import Host
 
 _CPUS = "/sys/devices/system/cpu"
 _IDLE_FIELDS = (3, 4)  # idle and iowait of /proc/stat (Documentation/filesystems/proc.rst)
+_IO_TICKS = 9  # of /sys/block/*/stat, in ms (Documentation/block/stat.rst)
+_LEAST_TICKS = 20  # a fifth of a second of one CPU: one tick is then 5 %
 _COUNTED = 8  # what follows, guests' time, is in user and nice already
 
 
@@ -42,8 +44,8 @@ def cpu_time(host: Host) -> CpuTime | None:
 
 
 def idle_share(before: CpuTime | None, after: CpuTime | None) -> float | None:
-    """Return the share of CPU time between two readings that nobody used; None for no time, or an unknown one."""
-    if before is None or after is None or after.total <= before.total:
+    """Return the share of CPU time between two readings that nobody used; None where one is unknown, or they are too near."""
+    if before is None or after is None or after.total - before.total < _LEAST_TICKS:
         return None
     return min(max((after.idle - before.idle) / (after.total - before.total), 0.0), 1.0)
 
@@ -55,6 +57,21 @@ def swap_bytes(host: Host) -> int | None:
     except HostError:
         return None
     return int(found[1]) * 1024 if found else None
+
+
+def nic_bytes(host: Host, name: str) -> int | None:
+    """Return the bytes that an interface has received and sent so far, None where the kernel does not say."""
+    counts = [_number(host, f"/sys/class/net/{name}/statistics/{way}_bytes") for way in ("rx", "tx")]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def disk_busy_s(host: Host, name: str) -> float | None:
+    """Return for how long a disk has had requests under way so far, in seconds; None where the kernel does not say."""
+    try:
+        return int(host.read_text(f"/sys/block/{name}/stat").split()[_IO_TICKS]) * 1e-3
+    except (HostError, ValueError, IndexError):
+        return None
 
 
 def deepest_idle_s(host: Host, cpu: int) -> float | None:

@@ -22,7 +22,6 @@ def described(shape: Topology) -> FakeHost:
             "/proc/self/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
             "/proc/sys/kernel/hostname": "described\n",
             "/proc/sys/kernel/random/boot_id": f"described: {shape.source}\n",
-            "/proc/loadavg": "0.00 0.00 0.00 1/1 1\n",
             "/proc/sys/kernel/numa_balancing": "1\n" if shape.node_count > 1 else "0\n",
             f"{_CPU}/online": f"{cpus}\n",
             f"{_CPU}/possible": f"0-{shape.cpu_slots - 1}\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hal import devices
+from hal.activity import disk_busy_s, nic_bytes
 from hal.devices import BlockDevice, Nic, PciDevice
 from hal.errors import HalError
 from hal.host import Host
@@ -18,6 +19,8 @@ from rules.situation import Thing
 type Things = tuple[tuple[Thing, ...], tuple[Thing, ...], tuple[Thing, ...]]
 """Network cards, disks, PCI devices."""
 
+LEAST_S = 0.2
+"""Over a shorter time nothing is said of rates and shares of time."""
 _PARAVIRTUAL = ("virtio_net", "vmxnet3", "hv_netvsc", "vif", "xen_netfront")
 _IFF_UP = 1
 
@@ -33,6 +36,7 @@ class DeviceReader:
         self._machine = machine
         self._has_files = has_files
         self._irqs: dict[Subject, tuple[int, ...]] = {}
+        self._before: dict[Subject, tuple[float, float]] = {}
 
     def read(self, host: Host) -> Things:
         """Return the devices now."""
@@ -41,10 +45,32 @@ class DeviceReader:
             found = devices.placed(devices.read(host), self._machine.topology)
         functions = {device.address: device for device in found.pci}
         return (
-            tuple(self._with_irqs(host, _nic(host, nic, functions.get(nic.address))) for nic in found.nics),
-            tuple(self._with_irqs(host, _disk(host, disk)) for disk in found.blocks),
+            tuple(self._card(host, nic, functions.get(nic.address)) for nic in found.nics),
+            tuple(self._disk(host, disk) for disk in found.blocks),
             tuple(self._with_irqs(host, _pci(host, device)) for device in found.pci if device.kind != "bridge"),
         )
+
+    def _card(self, host: Host, nic: Nic, function: PciDevice | None) -> Thing:
+        thing = _nic(host, nic, function)
+        traffic = self._rate(host, thing.subject, nic_bytes(host, nic.name))
+        return self._with_irqs(host, replace(thing, values={**thing.values, "traffic": traffic}))
+
+    def _disk(self, host: Host, disk: BlockDevice) -> Thing:
+        thing = _disk(host, disk)
+        busy = self._rate(host, thing.subject, disk_busy_s(host, disk.name))
+        share = None if busy is None else min(busy, 1.0)
+        return self._with_irqs(host, replace(thing, values={**thing.values, "busy_share": share}))
+
+    def _rate(self, host: Host, subject: Subject, count: float | None) -> float | None:
+        """Return by how much a count grew a second since the reading before; None of the first, and where it began anew."""
+        if count is None:
+            return None
+        now_s = host.monotonic_ns() * 1e-9
+        then_s, before = self._before.setdefault(subject, (now_s, count))
+        if now_s - then_s < LEAST_S:
+            return None
+        self._before[subject] = now_s, count
+        return (count - before) / (now_s - then_s) if count >= before else None
 
     def _with_irqs(self, host: Host, thing: Thing) -> Thing:
         if not self._has_files:

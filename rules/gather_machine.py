@@ -38,12 +38,15 @@ class MachineReader:
         self._first = known or hardware.read(once)
         self._constant = {**constant_facts(self._first), **_of_the_start(once, self._first)}
         self._devices = DeviceReader(self._first, has_files=known is None)
+        self._devices.read(once)  # what was counted until now
         self._before = cpu_time(host)
 
     def read(self) -> Machine:
-        """Return the machine now. Its idle share is over the time since the reading before."""
+        """Return the machine now. What takes time to be known (traffic, idle and busy shares) is over that since the reading
+        before, and unknown where that was just now."""
         host = glimpse(self._host)
-        here = replace(self._first, memory=hardware.memory_now(host, self._first))
+        # Of a machine that is only described nobody knows how much of its memory is free.
+        here = self._known or replace(self._first, memory=hardware.memory_now(host, self._first))
         after = cpu_time(host)
         nics, disks, pcis = self._devices.read(host)
         up = [nic.values["up"] for nic in nics]
@@ -55,7 +58,8 @@ class MachineReader:
             "nics": None if None in up else up.count(True),
             "disks": len(disks),
         }
-        self._before = after
+        if moving["idle_share"] is not None:
+            self._before = after
         return Machine(here, {**self._constant, **moving}, nics, disks, pcis)
 
 
