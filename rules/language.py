@@ -72,7 +72,7 @@ def here(depth: int = 2) -> Place:
     """Return the line of the rule file that is being run: the first caller outside this package's language."""
     frame = sys._getframe(depth)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        ("rules.language", "rules.vocabulary")
+        ("rules.language", "rules.vocabulary", "rules.words")
     ):
         frame = frame.f_back
     return Place(frame.f_code.co_filename, frame.f_lineno)

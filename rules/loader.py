@@ -7,6 +7,7 @@ rules come from would otherwise depend on who is loaded first. What it does to `
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -166,6 +167,8 @@ def line_in(path: Path, error: BaseException) -> Place:
 
 
 def _remedy(error: BaseException, path: Path) -> str:
+    if isinstance(error, TypeError) and re.search(r"operand.*[&|]", str(error)):
+        return "& and | bind tighter than comparisons: put each into brackets, (w.demand.cores > 1) & (m.nodes > 1)."
     if isinstance(error, ModuleNotFoundError) and error.name and path.with_name(f"{error.name}.py").exists():
         return "A rule file cannot import the file beside it: put both into one, or install what they share."
     return ""

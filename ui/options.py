@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -13,6 +13,9 @@ from typer.core import TyperCommand
 from dna.errors import DnaError
 from dna.target import Target
 from hal.errors import EXIT_USAGE
+
+if TYPE_CHECKING:
+    from rules.sources import Sources
 
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
@@ -34,6 +37,15 @@ Command = Annotated[
     list[str] | None,
     typer.Argument(metavar="-- COMMAND", help="A command to start and follow; its exit status is passed on."),
 ]
+
+Rules = Annotated[
+    list[Path] | None,
+    typer.Option("--rules", metavar="PATH", help="A rule file or a folder of them; may be repeated. Also DNA_RULES."),
+]
+Packs = Annotated[
+    str | None, typer.Option("--packs", metavar="NAME,...", help="Only these of the rules that are shipped.")
+]
+NoPacks = Annotated[bool, typer.Option("--no-packs", help="None of the rules that are shipped.")]
 
 LEAST_INTERVAL_S = 0.2
 MOST_INTERVAL_S = 3600.0
@@ -134,6 +146,21 @@ def optional_target(
     if all(given is None for given in (pid, cgroup, unit, container, comm)):
         return None
     return choose_target(pid=pid, cgroup=cgroup, unit=unit, container=container, comm=comm)
+
+
+def rule_sources(rules: Sequence[Path] | None, packs: str | None, *, no_packs: bool) -> Sources:
+    """Return where to look for rules.
+
+    Raises:
+        OptionError: the options contradict one another.
+        RuleError: there is no such pack.
+    """
+    from rules.sources import Sources
+
+    if no_packs and packs is not None:
+        raise OptionError("--packs and --no-packs", remedy="Give one of them.")
+    names = [] if no_packs else None if packs is None else [name.strip() for name in packs.split(",") if name.strip()]
+    return Sources.of(rules or (), packs=names)
 
 
 def text_of(path: Path) -> str:
