@@ -356,6 +356,11 @@ class Profiler:
         """Exit status of a launched command as a shell gives it, None while it runs or when nothing was launched."""
         return self._launched.poll() if self._launched else None
 
+    @property
+    def launched(self) -> int | None:
+        """Process id of a launched command, None when nothing was launched."""
+        return self._launched.pid if self._launched else None
+
     def profile(self, name: str = "", *, tool: str = "") -> Profile:
         """Return what has been measured so far."""
         return Profile(

@@ -35,7 +35,7 @@ class MachineReader:
         self._host = host
         self._known = known
         once = glimpse(host)
-        self._first = known or hardware.read(once)
+        self._first = known or hardware.read(host)
         self._constant = {**constant_facts(self._first), **_of_the_start(once, self._first)}
         self._devices = DeviceReader(self._first, has_files=known is None)
         self._devices.read(once)  # what was counted until now

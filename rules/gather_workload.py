@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from hal.lists import parse_cpu_list
 from hal.processes import start_of, threads_of
 from hal.settings import Subject, Value, thread, tree
 from hal.topology_values import Topology
+from rules.gather_running import Found, recorded_pids
 from rules.situation import Machine, Workload
 from rules.tables import NEIGHBOURS
 
@@ -33,14 +34,6 @@ _MOST_THREADS = 1024
 _NORMAL_POLICIES = (0, 3, 5, 7)  # other, batch, idle, ext (include/uapi/linux/sched.h)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A workload that runs: its subject and its processes, the first of them the one that the others came from."""
-
-    subject: Subject
-    pids: tuple[int, ...]
-
-
 def workload_of(profile: Profile, library: Library | None = None, *, subject: Subject | None = None) -> Workload:
     """Return the workload of a profile: now is the summary, earlier are its intervals but the last.
 
@@ -51,7 +44,7 @@ def workload_of(profile: Profile, library: Library | None = None, *, subject: Su
         subject: what settings are on; the process tree that was profiled unless given.
     """
     summary = summarise(profile, library, n=NEIGHBOURS_KEPT)
-    pids = _pids(profile)
+    pids = recorded_pids(profile)
     name = label_of(profile)
     return Workload(
         name=name,
@@ -173,9 +166,25 @@ def _node_bytes(intervals: Sequence[Interval]) -> dict[int, int]:
     return {node: round(resident * count / total) for node, count in counts.items()} if resident and total else {}
 
 
-def _pids(profile: Profile) -> frozenset[int]:
-    listed = profile.target.get("pids")
-    return frozenset(pid for pid in listed if isinstance(pid, int)) if isinstance(listed, list | tuple) else frozenset()
+ELSEWHERE = (
+    "memory.numa_locality",
+    "memory.numa_spread",
+    "comm.cross_cache_share",
+    "comm.cross_node_share",
+    "sched.core_spread",
+)
+"""Features that say where on its machine a workload was, and so nothing of it on another one."""
+
+
+def elsewhere(workload: Workload) -> Workload:
+    """Return a workload as it would be on another machine than it was recorded on: what depended on that one is unknown."""
+    unknown = dict.fromkeys(ELSEWHERE)
+    return replace(
+        workload,
+        values={**workload.values, **unknown},
+        earlier=tuple({**values, **unknown} for values in workload.earlier),
+        node_bytes={},
+    )
 
 
 # --- what running processes tell
