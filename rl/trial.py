@@ -1,0 +1,175 @@
+"""Trials in randomised paired blocks: baseline and candidate in turn, so that what drifts meets both.
+
+A block is A B B A or B A A B, drawn by a coin: within it a linear drift cancels. Each stretch begins with a settling time that
+does not count. What comes of a block is one difference of mean logarithms; differences are judged by ``rl.sequential``. A change
+that cannot be flipped back is judged once, before against after, with the drift before it allowed for, and said to be.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rl.safety import Limits
+from rl.sequential import Evidence, evidence
+
+A, B = "A", "B"
+"""The baseline, and the candidate."""
+ORDERS = ((A, B, B, A), (B, A, A, B))
+RUNNING, PROMOTED, INFERIOR, HARD_LIMIT, UNDECIDED = "running", "promoted", "inferior", "hard limit", "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How a trial is made."""
+
+    settle: int = 1
+    """Measurements at the start of each stretch that do not count."""
+    measure: int = 2
+    """Measurements of each stretch that do."""
+    alpha: float = 0.05
+    """Chance of promoting what is no better, over the whole trial."""
+    least_blocks: int = 2
+    most_blocks: int = 30
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial as far as it has come. ``side`` says what must be in force; ``take`` takes the next measurement."""
+
+    design: Design
+    seed: int
+    order: tuple[str, ...]
+    differences: tuple[float, ...] = ()
+    """One of each block done: mean logarithm of the candidate less that of the baseline; positive is better."""
+    stretches: tuple[tuple[str, float], ...] = ()
+    """Of the block in progress: side and mean logarithm of each stretch done."""
+    current: tuple[float, ...] = ()
+    """Logarithms of the stretch in progress, without the settling."""
+    settled: int = 0
+    """Measurements of the stretch in progress that were dropped."""
+    outcome: str = RUNNING
+
+    @property
+    def side(self) -> str:
+        """What must be in force now."""
+        return self.order[len(self.stretches)] if self.outcome == RUNNING else A
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the blocks done say."""
+        return evidence(self.differences)
+
+    def take(self, reward: float) -> Trial:
+        """Return the trial after one measurement (above 0, greater is better) on its present side.
+
+        A measurement that is not above 0 and finite is no measurement: the trial stays as it is.
+        """
+        if self.outcome != RUNNING or not math.isfinite(reward) or reward <= 0:
+            return self
+        if self.settled < self.design.settle:
+            return replace(self, settled=self.settled + 1)
+        taken = replace(self, current=(*self.current, math.log(reward)))
+        if taken._is_beyond_the_hard_limit():
+            return replace(taken, outcome=HARD_LIMIT)
+        return taken._end_stretch() if len(taken.current) == self.design.measure else taken
+
+    def _is_beyond_the_hard_limit(self) -> bool:
+        """One measurement of the candidate against all of the baseline in this block."""
+        baseline = [value for side, value in self.stretches if side == A]
+        if self.side == A or not baseline:
+            return False
+        return self.current[-1] - max(baseline) < self.design.limits.hard
+
+    def _end_stretch(self) -> Trial:
+        stretches = (*self.stretches, (self.side, math.fsum(self.current) / len(self.current)))
+        if len(stretches) < len(self.order):
+            return replace(self, stretches=stretches, current=(), settled=self._carried(stretches))
+        means = {side: [value for one, value in stretches if one == side] for side in (A, B)}
+        difference = sum(means[B]) / len(means[B]) - sum(means[A]) / len(means[A])
+        ended = replace(
+            self,
+            differences=(*self.differences, difference),
+            stretches=(),
+            current=(),
+            settled=0,
+            order=_order(self.seed, len(self.differences) + 1),
+        )
+        return replace(ended, outcome=ended._verdict())
+
+    def _carried(self, stretches: Sequence[tuple[str, float]]) -> int:
+        """Two stretches of one side on end need no settling between them."""
+        return self.design.settle if self.order[len(stretches)] == self.side else 0
+
+    def _verdict(self) -> str:
+        blocks, found = len(self.differences), self.evidence
+        if blocks < self.design.least_blocks:
+            return RUNNING
+        if found.proves_gain(self.design.alpha):
+            return PROMOTED
+        if found.proves_loss(2 * self.design.alpha):  # to stop early costs nothing: so less proof will do
+            return INFERIOR
+        return UNDECIDED if blocks >= self.design.most_blocks else RUNNING
+
+
+def begin(design: Design, *, seed: int) -> Trial:
+    """Return a trial that has not begun."""
+    return Trial(design, seed, _order(seed, 0))
+
+
+def _order(seed: int, block: int) -> tuple[str, ...]:
+    return ORDERS[random.Random(f"{seed}:{block}").randrange(2)]
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """What came of a change that cannot be flipped back."""
+
+    gain: float
+    """Mean logarithm after less what the trend before it would have led to."""
+    low: float
+    high: float
+    """Limits of the gain at about 95 %, the uncertainty of the trend included."""
+
+    @property
+    def outcome(self) -> str:
+        """PROMOTED, INFERIOR or UNDECIDED."""
+        return PROMOTED if self.low > 0 else INFERIOR if self.high < 0 else UNDECIDED
+
+
+LEAST_BEFORE, LEAST_AFTER = 6, 4
+
+
+def before_after(before: Sequence[float], after: Sequence[float]) -> BeforeAfter:
+    """Judge a change by measurements (above 0, greater is better, evenly spaced) before and after it.
+
+    A line is fitted to all logarithms with a step at the change; the gain is the step, with the uncertainty that the line leaves.
+
+    Raises:
+        ValueError: there are too few to tell a step from a slope.
+    """
+    if len(before) < LEAST_BEFORE or len(after) < LEAST_AFTER:
+        raise ValueError(
+            f"{len(before)} measurements before and {len(after)} after: {LEAST_BEFORE} and {LEAST_AFTER} are needed"
+        )
+    values = np.log(np.array([*before, *after], dtype=np.float64))
+    step = np.array([0.0] * len(before) + [1.0] * len(after))
+    time = np.arange(len(values)) - len(before)
+    design = np.column_stack((np.ones(len(values)), time, step))
+    coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
+    rest = values - design @ coefficients
+    freedom = len(values) - 3
+    # Neighbouring measurements are alike: with their correlation as found the mean rests on fewer of them.
+    related = min(max(float(rest[1:] @ rest[:-1] / max(rest @ rest, 1e-300)), 0.0), 0.9)
+    variance = float(rest @ rest) / freedom * (1 + related) / (1 - related)
+    deviation = math.sqrt(variance * float(np.linalg.inv(design.T @ design)[2, 2]))
+    gain, reach = (
+        float(coefficients[2]),
+        (2.0 + 4.0 / freedom) * deviation,
+    )  # about the 97.5th percentile of Student's t
+    return BeforeAfter(gain, gain - reach, gain + reach)

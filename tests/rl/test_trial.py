@@ -1,0 +1,108 @@
+"""Trials: paired blocks cancel drift, end in time, and promote what is no better no oftener than they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rl.trial import HARD_LIMIT, INFERIOR, PROMOTED, RUNNING, UNDECIDED, A, B, Design, Trial, before_after, begin
+
+
+def run(measure: Callable[[str, int], float], design: Design, seed: int) -> Trial:
+    """Run a trial to its end on a machine where ``measure`` tells the reward of a side at a time."""
+    trial, time = begin(design, seed=seed), 0
+    while trial.outcome == RUNNING:
+        trial = trial.take(measure(trial.side, time))
+        time += 1
+    return trial
+
+
+def machine(gain: float, *, noise: float = 0.05, drift: float = 0.0, seed: int = 0) -> Callable[[str, int], float]:
+    draw = np.random.default_rng(seed)
+    return lambda side, time: math.exp((gain if side == B else 0.0) + drift * time + draw.normal(0, noise))
+
+
+RUNS = 300
+MOST = 0.05 + 4 * math.sqrt(0.05 * 0.95 / RUNS)
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.02, -0.02])
+def test_no_gain_is_seldom_promoted_whatever_the_drift(drift: float) -> None:
+    outcomes = [run(machine(0.0, drift=drift, seed=seed), Design(), seed).outcome for seed in range(RUNS)]
+    assert outcomes.count(PROMOTED) / RUNS <= MOST
+
+
+def test_gains_are_promoted_and_losses_ended() -> None:
+    better = [run(machine(0.1, seed=seed), Design(), seed) for seed in range(50)]
+    worse = [run(machine(-0.1, seed=seed), Design(), seed) for seed in range(50)]
+    assert [trial.outcome for trial in better].count(PROMOTED) >= 48
+    assert [trial.outcome for trial in worse].count(INFERIOR) >= 48
+    assert np.median([len(trial.differences) for trial in better]) < 10
+    assert np.mean([trial.evidence.mean for trial in better]) == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_linear_drift_cancels_exactly() -> None:
+    trial = run(machine(0.1, noise=0.0, drift=0.01), Design(settle=0, most_blocks=3, least_blocks=3), 1)
+    assert trial.differences == pytest.approx([0.1] * 3)
+
+
+def test_a_disaster_ends_at_once() -> None:
+    trial = begin(Design(settle=0), seed=2)
+    taken = 0
+    while trial.outcome == RUNNING:
+        trial = trial.take(1.0 if trial.side == A else 0.3)
+        taken += 1
+    assert trial.outcome == HARD_LIMIT
+    assert taken <= 2 * len(trial.order)
+    assert trial.side == A
+
+
+def test_what_cannot_be_decided_ends() -> None:
+    trial = run(machine(0.0, noise=0.1, seed=3), Design(most_blocks=4), 3)
+    assert trial.outcome in (UNDECIDED, INFERIOR, PROMOTED)
+    assert len(trial.differences) <= 4
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf, 0.0, -1.0])
+def test_what_is_no_measurement_changes_nothing(reward: float) -> None:
+    trial = begin(Design(), seed=1)
+    assert trial.take(reward) == trial
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.integers(0, 3), st.integers(1, 3))
+def test_each_side_gets_the_same_time_in_every_block(seed: int, settle: int, measure: int) -> None:
+    trial, sides = begin(Design(settle=settle, measure=measure, most_blocks=5, least_blocks=5), seed=seed), []
+    while trial.outcome == RUNNING:
+        sides.append((len(trial.differences), trial.side))
+        trial = trial.take(1.0)
+    for block in range(5):
+        assert abs(sides.count((block, A)) - sides.count((block, B))) <= settle
+    flips = sum(one[1] != other[1] for one, other in pairwise(sides))
+    assert flips >= 10
+
+
+def series(level: float, count: int, seed: int, *, slope: float = 0.0, start: int = 0) -> list[float]:
+    draw = np.random.default_rng(seed)
+    return [math.exp(level + slope * (start + i) + draw.normal(0, 0.05)) for i in range(count)]
+
+
+def test_before_after_finds_a_step_but_not_a_slope() -> None:
+    steps = [before_after(series(0, 12, s), series(0.3, 12, s + 999)).outcome for s in range(50)]
+    slopes = [
+        before_after(series(0, 12, s, slope=0.03), series(0, 12, s + 999, slope=0.03, start=12)).outcome
+        for s in range(200)
+    ]
+    assert steps.count(PROMOTED) >= 45
+    assert 200 - slopes.count(UNDECIDED) <= 200 * 0.05 + 4 * math.sqrt(200 * 0.05 * 0.95)
+
+
+def test_before_after_needs_enough() -> None:
+    with pytest.raises(ValueError, match="needed"):
+        before_after([1.0] * 3, [1.0] * 4)
