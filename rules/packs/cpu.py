@@ -1,0 +1,245 @@
+"""CPUs: who shares a cache, a core or a run queue with whom.
+
+A workload that one thread makes is left alone throughout: there is nothing to bring together, and nothing that it waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rules import Choice, Option, Wish, all_of, any_of, choice, m, none_of, o, pair, rule, s, w, when
+from rules.placing import (
+    away_from,
+    cache_for,
+    capable_cores,
+    core_each,
+    cpu_list,
+    holds,
+    node_for_both,
+    usable,
+    widened,
+)
+from rules.situation import Machine, Workload
+from rules.traits import (
+    cache_friendly,
+    cpu_hog,
+    does_not_stream,
+    fits_cache_domain,
+    has_room,
+    latency_critical,
+    movable,
+    not_above,
+    not_below,
+)
+
+
+@rule(
+    priority=30,
+    expect="throughput +0..10 %; latency-p99 -15..0 %",
+    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys 2007 (up to 7 %); "
+    "Documentation/scheduler/sched-domains.rst",
+    limits="Only as long as it fits: it gets one cache and half of the bandwidth that two have. Threads that are woken but share no data gain only "
+    "the shorter wake-up.",
+)
+@when(
+    m.llcs >= 2,
+    movable(w),
+    not_below(w.cpus.llcs, 2),
+    # A wake-up for each 200 us of CPU time, and not all within one cache already.
+    w.comm.wakeups_per_cpu_second > "5000/s",
+    not_below(w.comm.cross_cache_share, 0.2),
+    # Between its own threads: with other workloads it is pairs that are brought together.
+    not_above(w.comm.outside_share, 0.5),
+    w.demand.threads >= 2,
+    w.demand.cores > 0.2,
+    cache_friendly(w),
+    fits_cache_domain(w),
+    has_room(),
+)
+def one_cache_domain(workload: Workload, machine: Machine) -> Iterator[Wish]:
+    """Threads that wake each other all the time share one last-level cache: what one writes the next then finds there.
+
+    Across caches each handed-over line is fetched from the other chip, and each wake-up is an interrupt to a farther CPU. Those bound by
+    memory are excluded: one cache and one node's channels are less than several.
+    """
+    domain = cache_for(machine, workload)
+    if domain is None:
+        return
+    yield s.cpu.affinity(workload, domain.cpus)
+    if machine.number("nodes") != 1 and holds(machine, domain.node, workload):
+        yield s.memory.placement(workload, str(domain.node))
+
+
+@rule(
+    priority=34,
+    expect="throughput +0..15 %; latency-p99 -20..0 %",
+    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys 2007; Majo and Gross, Memory "
+    "Management in NUMA Multicore Systems: Trapped between Cache Contention and Interconnect Overhead, ISMM 2011",
+    limits="Where both need cores or cache more than each other they are better apart: only while both together fit with headroom.",
+)
+@when(
+    any_of(m.llcs >= 2, m.nodes >= 2),
+    pair.connections >= 1,
+    # Most of what at least one of them says, it says on this host; the smaller one is the client as a rule.
+    w.demand.cores >= o.demand.cores,
+    any_of(w.net.loopback_share > 0.5, o.net.loopback_share > 0.5),
+    any_of(w.demand.messages > "1000/s", o.demand.messages > "1000/s"),
+    movable(w),
+    movable(o),
+    not_below(w.cpus.llcs, 2),
+    (w.demand.cores + o.demand.cores) <= m.cores_per_node * 0.7,
+    does_not_stream(w),
+    does_not_stream(o),
+    not_above(w.cpu.llc_mpki, 10),
+    not_above(o.cpu.llc_mpki, 10),
+    has_room(),
+)
+def pair_together(workload: Workload, other: Workload, machine: Machine) -> Iterator[Wish]:
+    """Two workloads that talk over loopback run in one cache domain, or on one node when that is too small for both.
+
+    Loopback is a copy into kernel memory by one CPU and out of it by another: through the cache they share, or across the
+    interconnect.
+    """
+    domain = cache_for(machine, workload, other) or node_for_both(machine, workload, other)
+    if domain is None:
+        return
+    for one in (workload, other):
+        yield s.cpu.affinity(one, domain.cpus)
+        if machine.number("nodes") != 1 and holds(machine, domain.node, workload, other):
+            yield s.memory.placement(one, str(domain.node))
+
+
+@rule(
+    priority=40,
+    expect="latency-p99 -70..-10 %",
+    source="Leverich and Kozyrakis, Reconciling High Server Utilization and Sub-millisecond Quality-of-Service, EuroSys 2014; Lo et al., Heracles: "
+    "Improving Resource Efficiency at Scale, ISCA 2015",
+    limits="Memory bandwidth is still shared within a node. The neighbour can no longer use the CPUs that its victim leaves idle.",
+)
+@when(
+    m.cores >= 2,
+    latency_critical(w),
+    # A scheduler's slice is some 3 ms: who waits a millisecond for a CPU waits behind somebody.
+    w.sched.runq_p99 > "1 ms",
+    cpu_hog(o),
+    pair.shared_cpus > 0.5,
+    none_of(pair.connections >= 1),
+    movable(w),
+    movable(o),
+    (w.demand.cores + o.demand.cores) <= m.cores * 0.7,
+)
+def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Machine) -> Iterator[Choice]:
+    """A service that waits for CPUs behind a neighbour that computes is kept apart from it, as far as the machine allows.
+
+    Each gets whole nodes, caches or cores, whichever is widest. Where CPUs are to stay open to both, the neighbour as a batch
+    task at least does not preempt.
+    """
+    found = away_from(machine, workload, other)
+    if found is None:
+        return
+    apart = (s.cpu.affinity(workload, _listed(found.victim)), s.cpu.affinity(other, _listed(found.neighbour)))
+    yielding = (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10))
+    yield choice(
+        "noisy neighbour",
+        Option(f"no {found.level} shared", apart),
+        Option("the neighbour yields", yielding, "latency-p99 -50..0 %"),
+    )
+
+
+@rule(
+    priority=14,
+    expect="latency-p99 -50..0 %",
+    source="sched(7), SCHED_BATCH; Documentation/scheduler/sched-design-CFS.rst; Documentation/scheduler/sched-nice-design.rst",
+    limits="Batch is a hint: a task that wakes seldom is preempted all the same. The nice value counts within a cgroup only; between cgroups "
+    "cgroup.cpu_weight does.",
+)
+@when(
+    cpu_hog(w),
+    latency_critical(o),
+    o.sched.runq_p99 > "1 ms",
+    pair.shared_cpus > 0.5,
+    none_of(pair.connections >= 1),
+    any_of(~w.realtime, ~w.nice.is_known),
+    not_above(w.nice, 0),
+    # The machine is too full to keep them apart: that is the other rule's.
+    (w.demand.cores + o.demand.cores) > m.cores * 0.7,
+)
+def batch_beside_interactive(workload: Workload) -> Iterator[Wish]:
+    """On a full machine a workload that computes yields to one that answers: batch tasks do not preempt when they wake, and a nice
+    value of 10 leaves them a tenth of the weight."""
+    yield s.cpu.policy(workload, "batch")
+    yield s.cpu.nice(workload, 10)
+
+
+@rule(
+    priority=10,
+    expect="throughput +0..15 %",
+    source="Saini et al., The Impact of Hyper-Threading on Processor Resource Utilization in Production Applications, HiPC 2011",
+    limits="The kernel fills idle cores first by itself: it counts where other work wakes often. Not where more threads than cores are busy: they "
+    "gain from SMT.",
+)
+@when(
+    m.threads_per_core >= 2,
+    movable(w),
+    # Vector and floating-point units are what two threads of a core have one set of.
+    (w.insn.vector_share + w.insn.scalar_fp_share) > 0.3,
+    w.demand.cores >= 2,
+    w.demand.cores <= m.cores * 0.9,
+    w.demand.threads <= m.cores,
+    not_below(w.cpus.allowed_share, 0.9),
+    has_room(),
+)
+def core_each_for_vectors(workload: Workload, machine: Machine) -> Iterator[Wish]:
+    """Fewer busy threads than cores, computing with vectors: a core each, since SMT siblings would share its execution units."""
+    cpus = usable(machine, workload)
+    singles = core_each(cpus)
+    if len(singles) < len(cpus):
+        yield s.cpu.affinity(workload, cpu_list(singles))
+
+
+@rule(
+    priority=12,
+    expect="throughput +0..40 %; latency-p99 -30..0 %",
+    source="Documentation/arch/x86/intel-hfi.rst; Documentation/scheduler/sched-capacity.rst",
+    limits="Energy: efficient cores do the same work for less. Kernels with hardware feedback (ITMT, Intel Thread Director) prefer these cores by "
+    "themselves while they are idle.",
+)
+@when(
+    m.core_kinds >= 2,
+    movable(w),
+    any_of(
+        latency_critical(w),
+        all_of(w.sched.busiest_thread_share > 0.8, w.demand.cores > 0.7),
+    ),
+    has_room(),
+)
+def performance_cores(workload: Workload, machine: Machine) -> Iterator[Wish]:
+    """On a hybrid processor, what one thread's speed decides runs on performance cores."""
+    cpus = capable_cores(machine, workload)
+    if cpus is not None:
+        yield s.cpu.affinity(workload, cpus)
+
+
+@rule(
+    priority=45,
+    expect="throughput +5..100 %; latency-p99 -80..-10 %",
+    source="Lozi et al., The Linux Scheduler: a Decade of Wasted Cores, EuroSys 2016 (threads that wait while cores idle); sched_setaffinity(2)",
+    limits="A pin that somebody meant (a licence by the core, a partition) is theirs: a plan leaves it out unless the workload is named.",
+)
+@when(
+    w.cpus.allowed_share < 0.9,
+    # A fifth of its threads' time waiting, CPUs of its own used up, and others idle.
+    w.sched.runq_share > 0.2,
+    w.demand.cores / w.cpus.allowed > 0.9,
+    m.load < 0.6,
+    any_of(~w.realtime, ~w.nice.is_known),
+)
+def widen_the_pin(workload: Workload, machine: Machine) -> Iterator[Wish]:
+    """Threads queue on the CPUs that they are bound to while others idle: widen the pin, on the same nodes where these suffice."""
+    cpus = widened(machine, workload)
+    if cpus is not None:
+        yield s.cpu.affinity(workload, cpus)
+
+
+def _listed(cpus: tuple[int, ...]) -> str:
+    return ",".join(map(str, cpus))
