@@ -142,8 +142,8 @@ class _Gathering:
         threads = recorded.number("demand.threads")
         subject = self._host.start(recorded.name, threads=round(threads or 1))
         self._stand_ins[subject] = recorded.name
-        if self._is_here:
-            self._notes.append(f"{recorded.name} does not run any more: process {subject.name} stands for it")
+        why = " does not run any more:" if self._is_here else ":"
+        self._notes.append(f"{recorded.name}{why} process {subject.name} stands for it")
         is_foreign = not self._is_here or not _is_of(profile, self._machine)
         return replace(elsewhere(recorded) if is_foreign else replace(recorded, node_bytes={}), subject=subject)
 

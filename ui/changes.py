@@ -30,25 +30,27 @@ _MANY = 12
 def plan_view(plan: Plan, glyphs: Glyphs, *, compared: bool = False) -> RenderableType:
     """Return a plan as a difference, with what is left out and what should be known before."""
     head = "Nothing differs." if compared else "Nothing to change."
-    parts: list[RenderableType] = [_changes(plan.changes, glyphs) if plan.changes else Text(head)]
+    parts: list[RenderableType] = [changes_table(plan.changes, glyphs) if plan.changes else Text(head)]
     if not compared:
         parts += _costs(plan.changes, glyphs)
-    return Group(*parts, *_left_out(plan.left_out, glyphs), *_notes(plan.notes, glyphs))
+    return Group(*parts, *left_out_lines(plan.left_out, glyphs), *note_lines(plan.notes, glyphs))
 
 
 def applied_view(plan: Plan, done: Applied | None, glyphs: Glyphs) -> RenderableType:
     """Return what applying a plan did; ``done`` is None where there was nothing to do."""
     if done is None or not (done.identity or done.gone):
-        return Group(Text("Nothing to change."), *_left_out(plan.left_out, glyphs))
+        return Group(Text("Nothing to change."), *left_out_lines(plan.left_out, glyphs))
     parts: list[RenderableType] = []
     if done.done:
-        parts.append(_changes(done.done, glyphs))
+        parts.append(changes_table(done.done, glyphs))
     parts += [_line(f"{change.knob} of {_subject(change)}: {text}", glyphs) for change, text in done.outcomes]
     parts += [_line(f"{change.knob} of {_subject(change)}: it ended meanwhile", glyphs, DIM) for change in done.gone]
     parts += [_line(f"{change.knob} of {_subject(change)} was so already", glyphs, DIM) for change in done.already]
     count = len(done.done)
     summary = f"{count} {'change' if count == 1 else 'changes'} made: dna undo {done.identity}"
-    return Group(*parts, *_left_out(plan.left_out, glyphs), *_notes(plan.notes, glyphs), _line(summary, glyphs, STRONG))
+    return Group(
+        *parts, *left_out_lines(plan.left_out, glyphs), *note_lines(plan.notes, glyphs), _line(summary, glyphs, STRONG)
+    )
 
 
 def applied_json(plan: Plan, done: Applied | None) -> dict[str, object]:
@@ -78,7 +80,7 @@ def undone_view(result: Undone, glyphs: Glyphs) -> RenderableType:
             Change(s.change.knob, s.change.subject, s.change.new, s.change.old, label=s.change.label)
             for s in result.restored
         ]
-        parts.append(_changes(back, glyphs))
+        parts.append(changes_table(back, glyphs))
     for step in result.gone:
         parts.append(_line(f"{step.change.knob} of {_subject(step.change)}: it ended meanwhile", glyphs, DIM))
     for step in result.kept:
@@ -179,7 +181,8 @@ def step_words(step: Step) -> str:
     return "stands" if step.done else "begun, not confirmed"
 
 
-def _changes(changes: Iterable[Change], glyphs: Glyphs) -> RenderableType:
+def changes_table(changes: Iterable[Change], glyphs: Glyphs) -> RenderableType:
+    """Return changes, one a row; threads of one process that go from the same to the same share a row."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for _ in range(6):
         table.add_column(overflow="fold")
@@ -225,7 +228,8 @@ def _costs(changes: Iterable[Change], glyphs: Glyphs) -> list[RenderableType]:
     return [_line(f"{knob}: {words}", glyphs, DIM) for knob, words in lines]
 
 
-def _left_out(left_out: Sequence[LeftOut], glyphs: Glyphs) -> list[RenderableType]:
+def left_out_lines(left_out: Sequence[LeftOut], glyphs: Glyphs) -> list[RenderableType]:
+    """Return what a plan leaves out, and why."""
     parts: list[RenderableType] = []
     for (knob, reason, remedy), found in _grouped(left_out):
         names = str(found[0].setting.subject) + (f" and {len(found) - 1} more" if len(found) > 1 else "")
@@ -246,7 +250,8 @@ def _grouped(left_out: Sequence[LeftOut]) -> list[tuple[tuple[str, str, str], li
     return list(groups.items())
 
 
-def _notes(notes: Sequence[str], glyphs: Glyphs) -> list[RenderableType]:
+def note_lines(notes: Sequence[str], glyphs: Glyphs) -> list[RenderableType]:
+    """Return what should be known before a plan is applied."""
     return [_line(f"note: {note}", glyphs, DIM) for note in notes]
 
 
