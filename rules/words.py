@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rules.language import Condition, Problem, Term, all_of, any_of, as_condition, here
 
+NO_SUCH_FACT = "there is no fact"
+
 
 class Words:
     """Facts behind one word or group of it."""
@@ -71,6 +73,6 @@ def unknown(name: str) -> Problem:
     near += [last[one] for one in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=0.8)]
     shown = " or ".join(dict.fromkeys(near))
     return Problem(
-        f"there is no fact {name}",
+        f"{NO_SUCH_FACT} {name}",
         f"Did you mean {shown}?" if shown else "See docs/rules-reference.md for those there are.",
     )
