@@ -36,10 +36,10 @@ from rules.traits import (
 @rule(
     priority=30,
     expect="throughput +0..10 %; latency-p99 -15..0 %",
-    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys 2007 (up to 7 %); "
-    "Documentation/scheduler/sched-domains.rst",
-    limits="Only as long as it fits: it gets one cache and half of the bandwidth that two have. Threads that are woken but share no data gain only "
-    "the shorter wake-up.",
+    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys "
+    "2007 (up to 7 %); Documentation/scheduler/sched-domains.rst",
+    limits="Only as long as it fits: it gets one cache and half of the bandwidth that two have. Threads that are woken "
+    "but share no data gain only the shorter wake-up.",
 )
 @when(
     m.llcs >= 2,
@@ -73,9 +73,11 @@ def one_cache_domain(workload: Workload, machine: Machine) -> Iterator[Wish]:
 @rule(
     priority=34,
     expect="throughput +0..15 %; latency-p99 -20..0 %",
-    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys 2007; Majo and Gross, Memory "
-    "Management in NUMA Multicore Systems: Trapped between Cache Contention and Interconnect Overhead, ISMM 2011",
-    limits="Where both need cores or cache more than each other they are better apart: only while both together fit with headroom.",
+    source="Tam, Azimi and Stumm, Thread Clustering: Sharing-aware Scheduling on SMP-CMP-SMT Multiprocessors, EuroSys "
+    "2007; Majo and Gross, Memory Management in NUMA Multicore Systems: Trapped between Cache Contention and "
+    "Interconnect Overhead, ISMM 2011",
+    limits="Where both need cores or cache more than each other they are better apart: only while both together fit with "
+    "headroom.",
 )
 @when(
     any_of(m.llcs >= 2, m.nodes >= 2),
@@ -112,9 +114,10 @@ def pair_together(workload: Workload, other: Workload, machine: Machine) -> Iter
 @rule(
     priority=40,
     expect="latency-p99 -70..-10 %",
-    source="Leverich and Kozyrakis, Reconciling High Server Utilization and Sub-millisecond Quality-of-Service, EuroSys 2014; Lo et al., Heracles: "
-    "Improving Resource Efficiency at Scale, ISCA 2015",
-    limits="Memory bandwidth is still shared within a node. The neighbour can no longer use the CPUs that its victim leaves idle.",
+    source="Leverich and Kozyrakis, Reconciling High Server Utilization and Sub-millisecond Quality-of-Service, EuroSys "
+    "2014; Lo et al., Heracles: Improving Resource Efficiency at Scale, ISCA 2015",
+    limits="Memory bandwidth is still shared within a node. The neighbour can no longer use the CPUs that its victim "
+    "leaves idle.",
 )
 @when(
     m.cores >= 2,
@@ -149,9 +152,10 @@ def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Mac
 @rule(
     priority=14,
     expect="latency-p99 -50..0 %",
-    source="sched(7), SCHED_BATCH; Documentation/scheduler/sched-design-CFS.rst; Documentation/scheduler/sched-nice-design.rst",
-    limits="Batch is a hint: a task that wakes seldom is preempted all the same. The nice value counts within a cgroup only; between cgroups "
-    "cgroup.cpu_weight does.",
+    source="sched(7), SCHED_BATCH; Documentation/scheduler/sched-design-CFS.rst; "
+    "Documentation/scheduler/sched-nice-design.rst",
+    limits="Batch is a hint: a task that wakes seldom is preempted all the same. The nice value counts within a cgroup "
+    "only; between cgroups cgroup.cpu_weight does.",
 )
 @when(
     cpu_hog(w),
@@ -174,9 +178,10 @@ def batch_beside_interactive(workload: Workload) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="throughput +0..15 %",
-    source="Saini et al., The Impact of Hyper-Threading on Processor Resource Utilization in Production Applications, HiPC 2011",
-    limits="The kernel fills idle cores first by itself: it counts where other work wakes often. Not where more threads than cores are busy: they "
-    "gain from SMT.",
+    source="Saini et al., The Impact of Hyper-Threading on Processor Resource Utilization in Production Applications, "
+    "HiPC 2011",
+    limits="The kernel fills idle cores first by itself: it counts where other work wakes often. Not where more threads "
+    "than cores are busy: they gain from SMT.",
 )
 @when(
     m.threads_per_core >= 2,
@@ -201,8 +206,8 @@ def core_each_for_vectors(workload: Workload, machine: Machine) -> Iterator[Wish
     priority=12,
     expect="throughput +0..40 %; latency-p99 -30..0 %",
     source="Documentation/arch/x86/intel-hfi.rst; Documentation/scheduler/sched-capacity.rst",
-    limits="Energy: efficient cores do the same work for less. Kernels with hardware feedback (ITMT, Intel Thread Director) prefer these cores by "
-    "themselves while they are idle.",
+    limits="Energy: efficient cores do the same work for less. Kernels with hardware feedback (ITMT, Intel Thread "
+    "Director) prefer these cores by themselves while they are idle.",
 )
 @when(
     m.core_kinds >= 2,
@@ -223,8 +228,10 @@ def performance_cores(workload: Workload, machine: Machine) -> Iterator[Wish]:
 @rule(
     priority=45,
     expect="throughput +5..100 %; latency-p99 -80..-10 %",
-    source="Lozi et al., The Linux Scheduler: a Decade of Wasted Cores, EuroSys 2016 (threads that wait while cores idle); sched_setaffinity(2)",
-    limits="A pin that somebody meant (a licence by the core, a partition) is theirs: a plan leaves it out unless the workload is named.",
+    source="Lozi et al., The Linux Scheduler: a Decade of Wasted Cores, EuroSys 2016 (threads that wait while cores "
+    "idle); sched_setaffinity(2)",
+    limits="A pin that somebody meant (a licence by the core, a partition) is theirs: a plan leaves it out unless the "
+    "workload is named.",
 )
 @when(
     w.cpus.allowed_share < 0.9,

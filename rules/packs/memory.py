@@ -19,11 +19,13 @@ _MEMORY_SHORT = any_of(m.free / m.memory < 0.1, w.pressure.memory_some > 0.05)
 @rule(
     priority=20,
     expect="throughput +5..50 %",
-    source="Basu et al., Efficient Virtual Memory for Big Memory Servers, ISCA 2013; Kwon et al., Coordinated and Efficient Huge Page Management with "
-    "Ingens, OSDI 2016 (up to 18 %; and what sparse memory costs); madvise(2), MADV_COLLAPSE",
-    limits="What is allocated later is small again. Fork-based snapshots split the pages they write to (commit 3917c80280c9; before Linux 5.8 they copied "
-    "2 MiB for each first write), so such servers are excluded. Pages that threads of several nodes write to are better small (Gaud et al., "
-    "Large Pages May Be Harmful on NUMA Systems, USENIX ATC 2014).",
+    source="Basu et al., Efficient Virtual Memory for Big Memory Servers, ISCA 2013; Kwon et al., Coordinated and "
+    "Efficient Huge Page Management with Ingens, OSDI 2016 (up to 18 %; and what sparse memory costs); "
+    "madvise(2), MADV_COLLAPSE",
+    limits="What is allocated later is small again. Fork-based snapshots split the pages they write to (commit "
+    "3917c80280c9; before Linux 5.8 they copied 2 MiB for each first write), so such servers are excluded. Pages "
+    "that threads of several nodes write to are better small (Gaud et al., Large Pages May Be Harmful on NUMA "
+    "Systems, USENIX ATC 2014).",
 )
 @when(
     random_access(w),
@@ -54,8 +56,8 @@ def huge_pages_for_random_access(workload: Workload) -> Iterator[Wish]:
     expect="throughput -5..0 %; latency-p99 -30..0 %",
     source="Kwon et al., Coordinated and Efficient Huge Page Management with Ingens, OSDI 2016 (memory bloat of 69 %); "
     "Documentation/admin-guide/mm/transhuge.rst",
-    limits="For the whole machine, and for memory mapped from now on: programs that gained from huge pages without asking lose them; those that ask "
-    "(jemalloc, tcmalloc, the JVM with UseTransparentHugePages) keep them.",
+    limits="For the whole machine, and for memory mapped from now on: programs that gained from huge pages without "
+    "asking lose them; those that ask (jemalloc, tcmalloc, the JVM with UseTransparentHugePages) keep them.",
 )
 @when(
     m.hugepages.mode == "always",
@@ -79,8 +81,8 @@ def huge_pages_only_on_request() -> Iterator[Wish]:
     priority=10,
     expect="throughput +0..20 %; latency-p99 -60..0 %",
     source="Documentation/admin-guide/sysctl/vm.rst, swappiness",
-    limits="Only for swap on disks: with zram or zswap swapping is cheaper than reading files, and a high value right. Files are dropped instead: bad for "
-    "who reads them again.",
+    limits="Only for swap on disks: with zram or zswap swapping is cheaper than reading files, and a high value right. "
+    "Files are dropped instead: bad for who reads them again.",
 )
 @when(
     m.swappiness > 20,
@@ -101,10 +103,10 @@ def swap_late_for_heaps() -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="latency-p99 -40..0 %",
-    source="Weiner et al., TMO: Transparent Memory Offloading in Datacenters, ASPLOS 2022 (20 to 32 % of memory saved); madvise(2), MADV_COLD and "
-    "MADV_PAGEOUT",
-    limits="The working set is estimated from sampled accesses, and too small where a few pages take most of them: marking as cold only says what goes "
-    "first, paging out goes at once.",
+    source="Weiner et al., TMO: Transparent Memory Offloading in Datacenters, ASPLOS 2022 (20 to 32 % of memory saved); "
+    "madvise(2), MADV_COLD and MADV_PAGEOUT",
+    limits="The working set is estimated from sampled accesses, and too small where a few pages take most of them: "
+    "marking as cold only says what goes first, paging out goes at once.",
 )
 @when(
     # Idle for longer than an interval, and large enough for it to help.
@@ -138,7 +140,8 @@ def cold_memory_goes_first(workload: Workload) -> Iterator[Choice]:
     priority=10,
     expect="latency-p99 -80..-10 %",
     source="madvise(2), MADV_WILLNEED; Documentation/filesystems/proc.rst (/proc/PID/mem)",
-    limits="Only the files that it maps, and what it has in swap; all of it, needed or not. Not for programs that map far more than they use.",
+    limits="Only the files that it maps, and what it has in swap; all of it, needed or not. Not for programs that map "
+    "far more than they use.",
 )
 @when(
     w.memory.major_fault_share > 0.2,
@@ -159,8 +162,8 @@ def prefault_mapped_files(workload: Workload) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="latency-p99 -50..0 %; throughput -5..0 %",
-    source="Documentation/admin-guide/sysctl/vm.rst, dirty_background_bytes; PostgreSQL documentation, checkpoint_flush_after (stalls when an fsync "
-    "comes upon much that is dirty)",
+    source="Documentation/admin-guide/sysctl/vm.rst, dirty_background_bytes; PostgreSQL documentation, "
+    "checkpoint_flush_after (stalls when an fsync comes upon much that is dirty)",
     limits="For the whole machine. Programs that write, and delete or rewrite soon, write more to the disk.",
 )
 @when(

@@ -20,8 +20,8 @@ _FLOWS = 32768
     priority=10,
     expect="throughput +0..40 %; latency-p99 -20..+5 %",
     source="Documentation/networking/scaling.rst, RPS: Receive Packet Steering (suggested configuration)",
-    limits="Costs an interrupt between CPUs for each batch of packets: a loss where one CPU keeps up. Never on cards with several queues, whose hardware "
-    "does it for nothing.",
+    limits="Costs an interrupt between CPUs for each batch of packets: a loss where one CPU keeps up. Never on cards "
+    "with several queues, whose hardware does it for nothing.",
 )
 @when(
     nic.rx_queues == 1,
@@ -47,7 +47,8 @@ def rps_for_one_queue(machine: Machine, nic: Thing) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="throughput +0..10 %",
-    source="Documentation/networking/scaling.rst, RPS: Receive Packet Steering (with a queue for each CPU it is redundant)",
+    source="Documentation/networking/scaling.rst, RPS: Receive Packet Steering (with a queue for each CPU it is "
+    "redundant)",
     limits="Not where RPS was set to take packets off CPUs that are kept for something else.",
 )
 @when(
@@ -66,7 +67,8 @@ def no_rps_for_many_queues(nic: Thing) -> Iterator[Wish]:
     priority=10,
     expect="throughput +0..15 %; latency-p99 -15..+5 %",
     source="Documentation/networking/scaling.rst, RFS: Receive Flow Steering",
-    limits="Threads that migrate often take their flows along, out of order at worst. Not where a thread is bound to each queue's CPU, which is better.",
+    limits="Threads that migrate often take their flows along, out of order at worst. Not where a thread is bound to "
+    "each queue's CPU, which is better.",
 )
 @when(
     carries_traffic(),
@@ -94,10 +96,10 @@ def rfs_for_many_flows(nic: Thing) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="throughput +0..10 %; latency-p99 -15..0 %",
-    source="Li et al., Tales of the Tail: Hardware, OS, and Application-level Sources of Tail Latency, SoCC 2014 (interrupt routing); "
-    "Documentation/core-api/irq/irq-affinity.rst",
-    limits="Interrupts that the kernel manages stay where they are. irqbalance would move them again. Of two workloads bound to different nodes neither "
-    "is followed.",
+    source="Li et al., Tales of the Tail: Hardware, OS, and Application-level Sources of Tail Latency, SoCC 2014 "
+    "(interrupt routing); Documentation/core-api/irq/irq-affinity.rst",
+    limits="Interrupts that the kernel manages stay where they are. irqbalance would move them again. Of two workloads "
+    "bound to different nodes neither is followed.",
 )
 @when(
     m.nodes >= 2,
@@ -123,8 +125,10 @@ def interrupts_near_workload(workload: Workload, machine: Machine, nic: Thing) -
 @rule(
     priority=12,
     expect="latency-p99 -30..-5 %",
-    source="Intel Ethernet 800 Series Linux Performance Tuning Guide, Interrupt Moderation; Solarflare Server Adapter User Guide, Interrupt Moderation",
-    limits="More interrupts, more CPU time: not on a machine without CPUs to spare. Drivers differ in the names that they take; those without are refused.",
+    source="Intel Ethernet 800 Series Linux Performance Tuning Guide, Interrupt Moderation; Solarflare Server Adapter "
+    "User Guide, Interrupt Moderation",
+    limits="More interrupts, more CPU time: not on a machine without CPUs to spare. Drivers differ in the names that "
+    "they take; those without are refused.",
 )
 @when(
     carries_traffic(),
@@ -147,7 +151,8 @@ def interrupt_at_once(nic: Thing) -> Iterator[Wish]:
 @rule(
     priority=8,
     expect="throughput +0..15 %",
-    source="Intel Ethernet 800 Series Linux Performance Tuning Guide, Interrupt Moderation (adaptive moderation is the default for a reason)",
+    source="Intel Ethernet 800 Series Linux Performance Tuning Guide, Interrupt Moderation (adaptive moderation is the "
+    "default for a reason)",
     limits="Adds some tens of microseconds to a packet that comes alone.",
 )
 @when(
@@ -166,9 +171,10 @@ def interrupt_seldom(nic: Thing) -> Iterator[Wish]:
 @rule(
     priority=6,
     expect="latency-p99 -30..-5 %; energy +0..30 %",
-    source="Documentation/admin-guide/sysctl/net.rst, busy_poll and busy_read; Documentation/networking/napi.rst, busy polling",
-    limits="Every program that waits in poll, select or epoll for sockets of a card now spins 50 µs first: for machines that are there for one service. "
-    "Not in other network namespaces, not for paravirtual cards without support.",
+    source="Documentation/admin-guide/sysctl/net.rst, busy_poll and busy_read; Documentation/networking/napi.rst, busy "
+    "polling",
+    limits="Every program that waits in poll, select or epoll for sockets of a card now spins 50 µs first: for machines "
+    "that are there for one service. Not in other network namespaces, not for paravirtual cards without support.",
 )
 @when(
     carries_traffic(),

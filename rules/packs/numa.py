@@ -40,10 +40,11 @@ _SEVERAL_NODES = m.nodes >= 2
 @rule(
     priority=26,
     expect="throughput +3..20 %; latency-p99 -20..-3 %",
-    source="Tang et al., Optimizing Google's Warehouse Scale Computers: The NUMA Experience, HPCA 2013; "
-    "Majo and Gross, Memory Management in NUMA Multicore Systems: Trapped between Cache Contention and Interconnect Overhead, ISMM 2011",
-    limits="Not where other workloads fill the chosen node's caches: remote memory can then be the lesser evil (Tang et al.). The number of "
-    "channels is known only with an EDAC driver; without one a node counts as having enough.",
+    source="Tang et al., Optimizing Google's Warehouse Scale Computers: The NUMA Experience, HPCA 2013; Majo and Gross, "
+    "Memory Management in NUMA Multicore Systems: Trapped between Cache Contention and Interconnect Overhead, "
+    "ISMM 2011",
+    limits="Not where other workloads fill the chosen node's caches: remote memory can then be the lesser evil (Tang et "
+    "al.). The number of channels is known only with an EDAC driver; without one a node counts as having enough.",
 )
 @when(
     _SEVERAL_NODES,
@@ -89,10 +90,11 @@ def local_with_channels(workload: Workload, machine: Machine) -> Iterator[Wish |
 @rule(
     priority=20,
     expect="throughput +3..20 %; latency-p99 -20..-3 %",
-    source="Documentation/admin-guide/mm/numa_memory_policy.rst; Tang et al., Optimizing Google's Warehouse Scale Computers: The NUMA "
-    "Experience, HPCA 2013 (10 to 20 % on two services); numactl(8), --cpunodebind and --membind",
-    limits="A mean over seconds hides bursts: one that needs more cores than the node has will queue. Helps little below 256 MiB, which "
-    "caches hold.",
+    source="Documentation/admin-guide/mm/numa_memory_policy.rst; Tang et al., Optimizing Google's Warehouse Scale "
+    "Computers: The NUMA Experience, HPCA 2013 (10 to 20 % on two services); numactl(8), --cpunodebind and "
+    "--membind",
+    limits="A mean over seconds hides bursts: one that needs more cores than the node has will queue. Helps little below "
+    "256 MiB, which caches hold.",
 )
 @when(
     _SEVERAL_NODES,
@@ -154,8 +156,8 @@ def threads_follow_memory(workload: Workload, machine: Machine) -> Iterator[Wish
     priority=18,
     expect="throughput +5..30 %",
     source="migrate_pages(2); Documentation/admin-guide/mm/numa_memory_policy.rst; Documentation/mm/page_migration.rst",
-    limits="Moving pages stalls who touches them; shared pages of other processes stay. Not with memory-only nodes, where the kernel keeps "
-    "cold pages away on purpose.",
+    limits="Moving pages stalls who touches them; shared pages of other processes stay. Not with memory-only nodes, "
+    "where the kernel keeps cold pages away on purpose.",
 )
 @when(
     _SEVERAL_NODES,
@@ -177,10 +179,10 @@ def pages_follow_threads(workload: Workload, machine: Machine) -> Iterator[Wish]
 @rule(
     priority=16,
     expect="throughput +5..40 %",
-    source="Dashti et al., Traffic Management: A Holistic Approach to Memory Placement on NUMA Systems, ASPLOS 2013; set_mempolicy(2), "
-    "MPOL_INTERLEAVE",
-    limits="Only pages that there are: new ones go where they are first touched. A program whose threads each stream their own memory does "
-    "better with that memory local (first touch, or memory.numa_balancing).",
+    source="Dashti et al., Traffic Management: A Holistic Approach to Memory Placement on NUMA Systems, ASPLOS 2013; "
+    "set_mempolicy(2), MPOL_INTERLEAVE",
+    limits="Only pages that there are: new ones go where they are first touched. A program whose threads each stream "
+    "their own memory does better with that memory local (first touch, or memory.numa_balancing).",
 )
 @when(
     _SEVERAL_NODES,
@@ -206,9 +208,10 @@ def interleave_streaming(workload: Workload, machine: Machine) -> Iterator[Wish]
 @rule(
     priority=8,
     expect="throughput +0..5 %",
-    source="Documentation/admin-guide/sysctl/kernel.rst, numa_balancing: a workload that is bound to nodes already does without it",
-    limits="It is switched off for the whole machine: other workloads that are bound to nothing lose it. Not with memory-only nodes, where it is "
-    "also what promotes hot pages.",
+    source="Documentation/admin-guide/sysctl/kernel.rst, numa_balancing: a workload that is bound to nodes already does "
+    "without it",
+    limits="It is switched off for the whole machine: other workloads that are bound to nothing lose it. Not with "
+    "memory-only nodes, where it is also what promotes hot pages.",
 )
 @when(
     _SEVERAL_NODES,
@@ -229,8 +232,8 @@ def numa_balancing_off_when_bound() -> Iterator[Wish]:
     priority=8,
     expect="throughput +0..15 %",
     source="Documentation/admin-guide/sysctl/kernel.rst, numa_balancing",
-    limits="Sampling takes page faults, worst for programs that live for seconds or share all pages among all threads. It is for the whole "
-    "machine.",
+    limits="Sampling takes page faults, worst for programs that live for seconds or share all pages among all threads. "
+    "It is for the whole machine.",
 )
 @when(
     _SEVERAL_NODES,
@@ -252,7 +255,8 @@ def numa_balancing_on_when_spread() -> Iterator[Wish]:
 @rule(
     priority=8,
     expect="throughput +0..20 %; latency-p99 -50..0 %",
-    source="Documentation/admin-guide/sysctl/vm.rst, zone_reclaim_mode; kernel commit 4f9b16a64753 (off by default since 3.16)",
+    source="Documentation/admin-guide/sysctl/vm.rst, zone_reclaim_mode; kernel commit 4f9b16a64753 (off by default since "
+    "3.16)",
     limits="On purpose it is set only where each job fits a node and remote memory is dear (partitioned HPC nodes).",
 )
 @when(
@@ -269,8 +273,9 @@ def zone_reclaim_off_for_page_cache() -> Iterator[Wish]:
 @rule(
     priority=28,
     expect="throughput +0..15 %; latency-p99 -15..0 %",
-    source="Li et al., Tales of the Tail: Hardware, OS, and Application-level Sources of Tail Latency, SoCC 2014; Neugebauer et al., Understanding "
-    "PCIe Performance for End Host Networking, SIGCOMM 2018 (remote memory costs a device's reads some 100 ns)",
+    source="Li et al., Tales of the Tail: Hardware, OS, and Application-level Sources of Tail Latency, SoCC 2014; "
+    "Neugebauer et al., Understanding PCIe Performance for End Host Networking, SIGCOMM 2018 (remote memory costs "
+    "a device's reads some 100 ns)",
     limits="Of two cards on different nodes with like traffic neither is chosen. Not for traffic within the host.",
 )
 @when(

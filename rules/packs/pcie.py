@@ -23,10 +23,10 @@ _USES_DISK = all_of(pci.kind == "storage", w.io.device_share > 0.2)
 @rule(
     priority=10,
     expect="throughput +0..10 %",
-    source="Mellanox (NVIDIA), Understanding PCIe Configuration for Maximum Performance; Neugebauer et al., Understanding PCIe Performance for End Host "
-    "Networking, SIGCOMM 2018",
-    limits="Only for what a device reads from memory: packets sent, blocks written. Other devices behind the same port wait longer. Some host bridges bear no more than "
-    "what the firmware chose.",
+    source="Mellanox (NVIDIA), Understanding PCIe Configuration for Maximum Performance; Neugebauer et al., "
+    "Understanding PCIe Performance for End Host Networking, SIGCOMM 2018",
+    limits="Only for what a device reads from memory: packets sent, blocks written. Other devices behind the same port "
+    "wait longer. Some host bridges bear no more than what the firmware chose.",
 )
 @when(
     any_of(_BULK_SENDER, _BULK_WRITER),
@@ -46,9 +46,10 @@ def larger_read_requests(pci: Thing) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="throughput +0..100 %",
-    source="PCI Express Base Specification, 7.5.3.19 and 7.5.3.20 (Link Control 2, Link Status 2); drivers/pci/pcie/bwctrl.c",
-    limits="A link that came up slower may do so for a reason (a bad riser or slot): training says, and the change is taken back if it stays slow. Transfers wait for milliseconds. Lanes that "
-    "are missing stay missing.",
+    source="PCI Express Base Specification, 7.5.3.19 and 7.5.3.20 (Link Control 2, Link Status 2); "
+    "drivers/pci/pcie/bwctrl.c",
+    limits="A link that came up slower may do so for a reason (a bad riser or slot): training says, and the change is "
+    "taken back if it stays slow. Transfers wait for milliseconds. Lanes that are missing stay missing.",
 )
 @when(
     pci.reduced,
@@ -70,7 +71,8 @@ def train_a_slow_link(pci: Thing) -> Iterator[Wish]:
 @rule(
     priority=8,
     expect="latency-p99 -15..0 %; energy +0..2 %",
-    source="Red Hat Enterprise Linux, Power Management Guide, Active-State Power Management; PCI Express Base Specification, 5.4.1",
+    source="Red Hat Enterprise Linux, Power Management Guide, Active-State Power Management; PCI Express Base "
+    "Specification, 5.4.1",
     limits="Some watts a device. A link that is busy never rests: it is requests after a pause that gain.",
 )
 @when(

@@ -21,8 +21,10 @@ _SAVING = ("balance_performance", "balance_power", "power", "default")
 @rule(
     priority=20,
     expect="latency-p99 -30..-5 %; energy +0..20 %",
-    source="Documentation/admin-guide/pm/cpufreq.rst; Li et al., Tales of the Tail: Hardware, OS, and Application-level Sources of Tail Latency, SoCC 2014 (CPU power saving)",
-    limits="Energy, and heat that may lower the turbo frequency of CPUs that do compute. Bursts of milliseconds gain nothing: the governor has noticed by then.",
+    source="Documentation/admin-guide/pm/cpufreq.rst; Li et al., Tales of the Tail: Hardware, OS, and Application-level "
+    "Sources of Tail Latency, SoCC 2014 (CPU power saving)",
+    limits="Energy, and heat that may lower the turbo frequency of CPUs that do compute. Bursts of milliseconds gain "
+    "nothing: the governor has noticed by then.",
 )
 @when(m.governor.is_in(*_DYNAMIC), ~m.virtual, latency_critical(w))
 def performance_governor() -> Iterator[Wish]:
@@ -33,7 +35,8 @@ def performance_governor() -> Iterator[Wish]:
 @rule(
     priority=20,
     expect="latency-p99 -20..-3 %; energy +0..15 %",
-    source="Documentation/admin-guide/pm/intel_pstate.rst, energy_performance_preference; Documentation/admin-guide/pm/amd-pstate.rst",
+    source="Documentation/admin-guide/pm/intel_pstate.rst, energy_performance_preference; "
+    "Documentation/admin-guide/pm/amd-pstate.rst",
     limits="As of the governor. Has no effect under the performance governor, which implies it.",
 )
 @when(
@@ -50,9 +53,10 @@ def prefer_performance() -> Iterator[Wish]:
 @rule(
     priority=18,
     expect="latency-p99 -30..-5 %; energy +2..25 %",
-    source="Documentation/admin-guide/pm/cpuidle.rst, power management quality of service for CPUs; Sharafzadeh et al., Yawn: A CPU Idle-state Governor for Datacenter "
-    "Applications, APSys 2019",
-    limits="CPUs that do not sleep deeply leave others less turbo. Of no use where the service keeps its CPUs busy: they do not sleep then.",
+    source="Documentation/admin-guide/pm/cpuidle.rst, power management quality of service for CPUs; Sharafzadeh et al., "
+    "Yawn: A CPU Idle-state Governor for Datacenter Applications, APSys 2019",
+    limits="CPUs that do not sleep deeply leave others less turbo. Of no use where the service keeps its CPUs busy: they "
+    "do not sleep then.",
 )
 @when(
     m.deepest_idle > "30 us",

@@ -17,10 +17,10 @@ _READS_MOSTLY = w.io.read_share > 0.7
 @rule(
     priority=10,
     expect="throughput +5..50 %",
-    source="Documentation/ABI/stable/sysfs-block, read_ahead_kb; Red Hat Enterprise Linux, Monitoring and managing system status and performance, generic "
-    "block device tuning parameters",
-    limits="Files opened from now on. Memory for what may never be read, and worse for others who read at random through mapped files on that disk. Little to gain "
-    "where the program itself reads in large pieces far ahead.",
+    source="Documentation/ABI/stable/sysfs-block, read_ahead_kb; Red Hat Enterprise Linux, Monitoring and managing "
+    "system status and performance, generic block device tuning parameters",
+    limits="Files opened from now on. Memory for what may never be read, and worse for others who read at random through "
+    "mapped files on that disk. Little to gain where the program itself reads in large pieces far ahead.",
 )
 @when(
     is_used(),
@@ -46,8 +46,10 @@ def read_far_ahead(disk: Thing) -> Iterator[Wish]:
 @rule(
     priority=12,
     expect="throughput +0..30 %; latency-p99 -30..0 %",
-    source="Documentation/ABI/stable/sysfs-block, read_ahead_kb; MongoDB Manual, Production Notes (readahead between 8 and 32 sectors for random access)",
-    limits="Sequential readers of the same disk lose. Not for plain reads: where those are at random the kernel reads nothing ahead by itself.",
+    source="Documentation/ABI/stable/sysfs-block, read_ahead_kb; MongoDB Manual, Production Notes (readahead between 8 "
+    "and 32 sectors for random access)",
+    limits="Sequential readers of the same disk lose. Not for plain reads: where those are at random the kernel reads "
+    "nothing ahead by itself.",
 )
 @when(
     is_used(),
@@ -72,9 +74,10 @@ def read_no_further(disk: Thing) -> Iterator[Wish]:
 @rule(
     priority=10,
     expect="throughput +0..20 %; latency-p99 -20..0 %",
-    source="Documentation/block/switching-sched.rst; Documentation/block/bfq-iosched.rst (1.9 µs a request under one lock)",
-    limits="Not where cgroups share the disk by weight (io.bfq.weight) or by priority: that is what the scheduler is for. A flash disk behind a slow controller may gain "
-    "from mq-deadline.",
+    source="Documentation/block/switching-sched.rst; Documentation/block/bfq-iosched.rst (1.9 µs a request under one "
+    "lock)",
+    limits="Not where cgroups share the disk by weight (io.bfq.weight) or by priority: that is what the scheduler is "
+    "for. A flash disk behind a slow controller may gain from mq-deadline.",
 )
 @when(
     is_used(),
@@ -97,7 +100,8 @@ def no_scheduler_for_nvme(disk: Thing) -> Iterator[Wish]:
     priority=10,
     expect="latency-p99 -50..0 %; throughput +0..20 %",
     source="Documentation/block/deadline-iosched.rst; Documentation/block/switching-sched.rst",
-    limits="A RAID controller with a cache of its own reorders better. In virtual machines the disk only says that it turns.",
+    limits="A RAID controller with a cache of its own reorders better. In virtual machines the disk only says that it "
+    "turns.",
 )
 @when(
     is_used(),
@@ -117,8 +121,10 @@ def deadline_for_rotating(disk: Thing) -> Iterator[Wish]:
 @rule(
     priority=8,
     expect="throughput +0..15 %",
-    source="Documentation/ABI/stable/sysfs-block, rq_affinity; kernel commit 5757a6d76cdf (strict: one CPU of a group was overloaded with completions)",
-    limits="An interrupt between CPUs for each request completed elsewhere: a loss at low rates. No difference with a queue for each CPU.",
+    source="Documentation/ABI/stable/sysfs-block, rq_affinity; kernel commit 5757a6d76cdf (strict: one CPU of a group "
+    "was overloaded with completions)",
+    limits="An interrupt between CPUs for each request completed elsewhere: a loss at low rates. No difference with a "
+    "queue for each CPU.",
 )
 @when(
     is_used(),
@@ -143,7 +149,8 @@ def complete_where_asked(disk: Thing) -> Iterator[Wish]:
     priority=8,
     expect="latency-p99 -60..0 %",
     source="Documentation/ABI/stable/sysfs-block, wbt_lat_usec; block/blk-wbt.c",
-    limits="Who writes is slowed down. On most kernels it is set already; bfq throttles by itself, and direct writes are not throttled.",
+    limits="Who writes is slowed down. On most kernels it is set already; bfq throttles by itself, and direct writes are "
+    "not throttled.",
 )
 @when(
     is_used(),
