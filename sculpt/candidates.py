@@ -1,0 +1,170 @@
+"""From the rules' advice to the arms that may be tried: each proposal one, each further way of a choice, and all of them together.
+
+What is in force already is part of every candidate: they are layers on top of what is kept, so that a rule which proposed something
+and, now that it is done, has no more reason to, does not take it away again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from hal.errors import HalError
+from hal.knobs.knob import show
+from hal.settings import EXACT, OF_PROCESSES, Plan, Setting
+from rl.policy import BASELINE, Arm
+from rules.advice import Advice, Proposal
+from rules.rule import Option, effects
+
+TRUST = 2.0
+"""How many trials a rule's expectation is worth."""
+DISCOUNTED = 0.5
+"""Of what rules expect so much is believed: what is written down is what was seen where it worked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings that are made, and taken back, together."""
+
+    name: str
+    settings: tuple[Setting, ...]
+    one_way: bool = False
+    """They cannot be flipped back exactly."""
+    because: str = ""
+    expected: float = 0.0
+    """What the rule expects, as a difference of logarithms."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What makes it up, without whom it is on: what was learned of one process counts for the next of its kind."""
+        return tuple(sorted({_part(setting) for setting in self.settings}))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A configuration: layers, the lowest first; none for the baseline."""
+
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its arm."""
+        return " + ".join(layer.name for layer in self.layers) or BASELINE
+
+    @property
+    def one_way(self) -> bool:
+        """Tell whether its uppermost layer cannot be flipped back."""
+        return bool(self.layers) and self.layers[-1].one_way
+
+    @property
+    def arm(self) -> Arm:
+        """Return it as what a policy chooses among."""
+        parts = tuple(part for layer in self.layers for part in layer.parts)
+        return Arm(self.name, parts, sum(layer.expected for layer in self.layers), TRUST if self.layers else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was proposed and is no candidate, and why."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What may be tried."""
+
+    candidates: tuple[Candidate, ...]
+    """The baseline first, then what is kept, then what could be."""
+    held: tuple[Held, ...]
+
+
+def find(
+    advice: Advice,
+    *,
+    kept: Candidate,
+    plan_of: Callable[[Iterable[Setting]], Plan],
+    refusal: Callable[[Sequence[Setting]], str],
+    kinds: Sequence[str],
+) -> Found:
+    """Return the candidates that advice yields.
+
+    Args:
+        plan_of: plans settings on the machine as it is now; raises HalError where that cannot be done.
+        refusal: the guard's reason against settings, "" for none.
+        kinds: what the objective is about, of ``rules.rule.EFFECTS``.
+    """
+    held: list[Held] = []
+    layers: list[Layer] = []
+    for proposal in advice.proposals:
+        for number, option in enumerate(proposal.options):
+            layer = _layer(proposal, option, kinds)
+            if why := refusal(layer.settings):
+                held.append(Held(layer.name, why))
+            elif (made := _planned(layer, plan_of, held)) is not None and (number == 0 or proposal.choice):
+                layers.append(made)
+    firsts = [layer for layer in layers if not layer.one_way]
+    found = [Candidate((*kept.layers, layer)) for layer in layers]
+    if len(firsts) > 1 and (together := _together(advice, firsts)) is not None:
+        found.append(Candidate((*kept.layers, together)))
+    unique = {candidate.name: candidate for candidate in (Candidate(), kept, *found)}
+    return Found(tuple(unique.values()), tuple(held))
+
+
+def _layer(proposal: Proposal, option: Option, kinds: Sequence[str]) -> Layer:
+    rule = proposal.rule
+    about = f" ({', '.join(proposal.about[1:])})" if proposal.about[1:] else ""
+    way = f":{option.name}" if proposal.choice else ""
+    reason = f"{rule.identity}: {rule.summary}"
+    settings = tuple(Setting(wish.knob, wish.subject, wish.value, reason) for wish in option.wishes)
+    return Layer(
+        f"{rule.identity}{way}{about}",
+        settings,
+        because=rule.summary,
+        expected=_expected(option.expect or rule.expect, kinds),
+    )
+
+
+def _expected(text: str, kinds: Sequence[str]) -> float:
+    """Return the expected gain in logarithms: of latency and energy less is better."""
+    gains = [
+        math.log1p((effect.low + effect.high) / 2) * (1 if effect.kind == "throughput" else -1)
+        for effect in effects(text)
+        if effect.kind in kinds
+    ]
+    return DISCOUNTED * sum(gains)
+
+
+def _planned(layer: Layer, plan_of: Callable[[Iterable[Setting]], Plan], held: list[Held]) -> Layer | None:
+    """Return a layer that would change something here; note why another would not."""
+    try:
+        plan = plan_of(layer.settings)
+    except HalError as error:
+        held.append(Held(layer.name, str(error)))
+        return None
+    if not plan.changes:
+        reasons = "; ".join(dict.fromkeys(one.reason for one in plan.left_out[:3]))
+        held.append(Held(layer.name, reasons or "it is so already"))
+        return None
+    one_way = any(change.reversibility != EXACT for change in plan.changes)
+    return Layer(layer.name, layer.settings, one_way, layer.because, layer.expected)
+
+
+def _together(advice: Advice, layers: Sequence[Layer]) -> Layer | None:
+    """Return what the rules propose as a whole, of that which can be flipped back; None where it would be one layer alone."""
+    wanted = {setting.key: setting.value for setting in advice.config}
+    fitting = [layer for layer in layers if all(wanted.get(one.key) == one.value for one in layer.settings)]
+    if len(fitting) < 2:
+        return None
+    settings = tuple({one.key: one for layer in fitting for one in layer.settings}.values())
+    expected = sum(layer.expected for layer in fitting)
+    return Layer(
+        " & ".join(layer.name for layer in fitting), settings, False, "everything that the rules propose", expected
+    )
+
+
+def _part(setting: Setting) -> str:
+    on = "" if setting.subject.kind in (*OF_PROCESSES, "cgroup", "system") else f" {setting.subject.name}"
+    return f"{setting.knob}{on}={show(setting.value)}"
