@@ -12,6 +12,7 @@ ERROR, WARNING = "error", "warning"
 CODES: dict[str, tuple[str, str]] = {
     "untrusted": (ERROR, "others can write the file"),
     "load": (ERROR, "the file cannot be run"),
+    "duplicate": (ERROR, "a rule of that pack and name is in another file"),
     "unknown-fact": (ERROR, "a condition names a fact that does not exist"),
     "amount": (ERROR, "a condition compares what cannot be compared: another unit, a malformed amount"),
     "never": (ERROR, "a condition that never holds, or several that never hold together"),

@@ -144,11 +144,11 @@ class _Gathering:
         self._stand_ins[subject] = recorded.name
         why = " does not run any more:" if self._is_here else ":"
         self._notes.append(f"{recorded.name}{why} process {subject.name} stands for it")
-        is_foreign = not self._is_here or not _is_of(profile, self._machine)
+        is_foreign = not self._is_here or not is_of(profile, self._machine)
         return replace(elsewhere(recorded) if is_foreign else replace(recorded, node_bytes={}), subject=subject)
 
 
-def _is_of(profile: Profile, machine: Machine) -> bool:
+def is_of(profile: Profile, machine: Machine) -> bool:
     """Tell whether a profile was taken on this machine, shaped as it is now."""
     shape = machine.topology
     return (

@@ -11,6 +11,7 @@ from rules.errors import MistakesError, Place, RuleError, UntrustedError
 from rules.findings import Finding, of_rule
 from rules.lint_rivals import Side
 from rules.loader import RuleFile
+from rules.rule import Rule
 from rules.words import NO_SUCH_FACT
 from rules.writes import writes_of
 
@@ -23,6 +24,7 @@ def lint(files: Iterable[RuleFile], *, among: Iterable[RuleFile] = ()) -> list[F
     """
     checked = list(files)
     found = [finding for file in checked for finding in _of_file(file)]
+    found += _duplicates(checked)
     own = [side for file in checked for side in _sides(file)]
     names = {side.rule.identity for side in own}
     others = [side for file in among for side in _sides(file) if side.rule.identity not in names]
@@ -45,6 +47,16 @@ def of_error(error: RuleError, path: Path) -> list[Finding]:
 def _sides(file: RuleFile) -> list[Side]:
     tree = ast.parse(file.source)
     return [Side.of(rule, writes_of(rule, tree)) for rule in file.rules]
+
+
+def _duplicates(files: Iterable[RuleFile]) -> Iterator[Finding]:
+    first: dict[tuple[str, str], Rule] = {}
+    for file in files:
+        for rule in file.rules:
+            other = first.setdefault((file.origin, rule.identity), rule)
+            if other is not rule:
+                message = f"{rule.identity} is there already, in {other.place}"
+                yield of_rule(rule, "duplicate", message, "Rename one of the rules or files.")
 
 
 def _of_file(file: RuleFile) -> Iterator[Finding]:

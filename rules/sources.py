@@ -153,6 +153,17 @@ def load_all(sources: Sources) -> Loaded:
     return combined([*own, *packs_of(sources)])
 
 
+def load_each(found: Iterable[Found]) -> tuple[list[RuleFile], list[tuple[Path, RuleError]]]:
+    """Return the files that can be loaded, and why the others cannot."""
+    files, errors = [], []
+    for one in found:
+        try:
+            files.append(load(one.path, origin=one.origin))
+        except RuleError as error:
+            errors.append((one.path, error))
+    return files, errors
+
+
 def packs_of(sources: Sources) -> list[RuleFile]:
     """Return the shipped packs among sources."""
     names = shipped() if sources.packs is None else sources.packs

@@ -8,7 +8,7 @@
 
     def test_fires() -> None:
         case = given({"memory.random_share": 0.8, "demand.resident": "2 GiB"}, facts={"hugepages.available": True})
-        assert case.ask(RULES).settings("huge_pages") == {"memory.hugepages": True}
+        assert case.ask(RULES).settings("huge_pages") == {"memory.hugepages": "collapse:0.5"}
 
 Whatever is not given is unknown. Amounts may be text, which is parsed by the fact's unit, as in conditions.
 """
@@ -28,6 +28,7 @@ from rules import loader
 from rules.advice import Advice, Advisor, Proposal, arguments
 from rules.engine import Engine
 from rules.errors import RuleError
+from rules.gather import described_machine
 from rules.language import Facts, Truth
 from rules.rule import Rule
 from rules.running import collected
@@ -261,8 +262,6 @@ def _number(name: str, fact: Fact, value: object) -> float:
 def _machine(machine: str | Machine, facts: Written) -> Machine:
     if isinstance(machine, Machine):
         return replace(machine, values={**machine.values, **facts})
-    from rules.gather import described_machine
-
     return described_machine(machine, facts)
 
 
