@@ -81,7 +81,7 @@ class Decision:
     state: str
     because: str
     event: str = ""
-    """What ended or began with it: "trial", "promoted", "rolled back", "undecided", "phase", "blind", "novel", "gone" or nothing."""
+    """What ended or began with it: "trial", "promoted", "made" (for good), "rolled back", "undecided", "phase", "blind", "novel", "gone" or nothing."""
     candidate: str = ""
     """Of a trial that runs or just ended."""
     gain: float | None = None
@@ -125,6 +125,11 @@ class Learner:
         self._given_up: dict[str, int] = {}
         self._recent: deque[float] = deque(maxlen=60)
         self._after: list[float] = []
+
+    @property
+    def is_trying(self) -> bool:
+        """Tell whether something is being tried."""
+        return self._candidate is not None
 
     def decide(self, seen: Seen) -> Decision:
         """Take in one interval, and say what is to be in force in the next."""
@@ -318,12 +323,14 @@ class Learner:
         self._teach(seen, candidate, self._kept_gain + found.gain, 1.0)
         self._candidate = None
         self._since_trial = 0
-        decision = self._promote(
-            seen, candidate, found.gain, f"{found.outcome}: {found.gain:+.3f}, before against after"
-        )
+        self.counts["made"] += 1
+        # It is part of the machine from now on, so what is kept stays what it was, by its name: the baseline has changed.
+        self._given_up[candidate.name] = self.counts["intervals"]
+        self._recent.clear()
         if found.outcome == INFERIOR:
             self.quarantine = self.quarantine.put(seen.context.cluster, candidate.name, seen.t)
-        return decision
+        because = f"{found.outcome}, judged before against after; it stays made"
+        return Decision(self.kept, HOLD, because, "made", candidate.name, found.gain, interval=(found.low, found.high))
 
     def _teach(self, seen: Seen, arm: Arm, gain: float, weight: float) -> None:
         if arm.name == BASELINE:  # what is kept was held against the baseline: that teaches of what is kept

@@ -89,11 +89,6 @@ class Actuator:
             return Done(self.in_force, changed, time.monotonic() - began, str(error))
         return Done(self.in_force, changed, time.monotonic() - began)
 
-    def settle(self) -> None:
-        """Count the uppermost layer, which cannot be flipped back, to the machine as it is: it is no more to be taken back."""
-        if self._standing and self._standing[-1].layer.one_way:
-            self._standing.pop()
-
     def restore(self) -> Done:
         """Take back all that can be; what cannot be now stays in the journal, for ``dna undo``."""
         return self.put(Candidate())

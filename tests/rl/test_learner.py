@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_what_was_rolled_back_is_left_alone_for_longer_each_time() -> None:
     began = [step for step, decision in enumerate(decisions) if decision.event == "trial"]
     gaps = np.diff(began)
     assert len(began) >= 2
-    assert all(later > 1.5 * earlier for earlier, later in zip(gaps, gaps[1:], strict=False))
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(gaps))
 
 
 def test_another_phase_is_judged_anew() -> None:
@@ -130,14 +131,21 @@ def test_what_is_novel_is_only_watched() -> None:
 
 
 def test_what_cannot_be_flipped_is_made_once_and_judged_before_against_after() -> None:
-    learner, decisions, _ = run(fixed(pages=0.3), 100, arms=(NOTHING, PAGES), one_way=frozenset({"pages"}))
-    states = [decision.state for decision in decisions]
-    first = states.index(ONE_WAY)
-    assert all(decision.arm.name == "pages" for decision in decisions[first:])
-    promoted = next(decision for decision in decisions if decision.event == "promoted")
-    assert promoted.gain == pytest.approx(0.3, abs=0.15)
-    assert "before against after" in promoted.because
-    assert learner.kept.name == "pages"
+    made = False
+
+    def gains(name: str, _: int) -> float:
+        nonlocal made
+        made = made or name == "pages"
+        return 0.3 if made else 0.0
+
+    learner, decisions, _ = run(gains, 60, arms=(NOTHING, PAGES), one_way=frozenset({"pages"}))
+    first = next(step for step, decision in enumerate(decisions) if decision.state == ONE_WAY)
+    (last,) = (step for step, decision in enumerate(decisions) if decision.event == "made")
+    assert all(decision.arm.name == "pages" for decision in decisions[first:last])
+    assert decisions[last].gain == pytest.approx(0.3, abs=0.15)
+    assert "before against after" in decisions[last].because
+    assert learner.kept.name == BASELINE
+    assert not any(decision.event == "trial" for decision in decisions[last:])
 
 
 def test_a_late_change_says_nothing_of_either_side() -> None:

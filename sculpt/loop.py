@@ -1,0 +1,250 @@
+"""The loop of one workload: an interval's measurements in, what is in force in the next one out.
+
+Deciding is the learner's (``rl.learner``), proposing the rules', changing the actuator's; here they meet, each behind its own check. The
+model may be wrong, late or missing: then nothing is tried, and what was is taken back. Every step is a record that says what
+was seen, proposed, chosen and done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+
+from dna.vector import DIMENSIONS, Interval, Profile
+from hal.errors import HalError
+from hal.host import Host
+from hal.settings import Plan, Setting
+from rl.learner import Decision, Learner, Seen
+from rl.policy import BASELINE, Context
+from rules.advice import Advisor
+from rules.situation import Machine, Situation, Workload
+from sculpt.actuator import Actuator, Done
+from sculpt.candidates import Candidate, Found, Held, find
+from sculpt.guard import Guard
+
+OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
+MODES = (OBSERVE, ADVISE, APPLY)
+CONTEXT_INTERVALS = 3
+"""The context is the mean DNA of so many intervals: one alone is noisy."""
+RULES_EVERY = 4
+"""Rules are asked anew after so many intervals at least, more where that would cost too much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What an interval was worth."""
+
+    reward: float | None
+    """Above 0, greater is better; None when it cannot be told."""
+    why: str = ""
+    """Why it cannot be told."""
+    values: tuple[tuple[str, float | None], ...] = ()
+    """The metrics that it is made of, by name."""
+
+
+type Judge = Callable[[Interval, float], Judged]
+"""From an interval, and the seconds of it that the change itself took, to what it was worth."""
+type Look = Callable[[Sequence[Interval]], Workload | None]
+"""From the latest intervals to the workload as it is now; None when it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One step, in full: what a report or a live view is made of."""
+
+    t: float
+    workload: str
+    in_force: str
+    """All through the interval that ended."""
+    judged: Judged
+    decision: Decision
+    done: Done | None = None
+    """What was done about it; None in modes that change nothing."""
+    proposed: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    alerts: tuple[str, ...] = ()
+    demand: tuple[tuple[str, float | None], ...] = ()
+    own_share: float = 0.0
+    """CPU time of this process in the interval, of one core."""
+
+
+@dataclass(slots=True)
+class Loop:
+    """One workload's loop.
+
+    Args:
+        kinds: what the objective is about, of ``rules.rule.EFFECTS``.
+        own_limit: share of one core that this process may use; past it rules are asked less often.
+    """
+
+    name: str
+    mode: str
+    host: Host
+    machine: Callable[[], Machine]
+    look: Look
+    judge: Judge
+    advisor: Advisor
+    learner: Learner
+    actuator: Actuator
+    guard: Guard = field(default_factory=Guard)
+    kinds: Sequence[str] = ("throughput",)
+    own_limit: float = 0.01
+    _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
+    _in_force: Candidate = field(default_factory=Candidate)
+    _stall_s: float = 0.0
+    _asked_every: int = RULES_EVERY
+    _since_asked: int = 10**9
+    _own_s: float = field(default_factory=time.process_time)
+
+    def __post_init__(self) -> None:
+        self.actuator.check = self._too_much
+
+    def step(self, profile: Profile) -> Record:
+        """Take in the profile whose last interval has just ended."""
+        interval = profile.intervals[-1]
+        alerts: list[str] = []
+        judged = self.judge(interval, self._stall_s)
+        self._stall_s = 0.0
+        own_share = self._mind_own_cost(profile.interval_s)
+        self._ask_rules(profile.intervals, alerts)
+        before = self._in_force.name
+        decision = self._decide(profile, judged, alerts)
+        done = self._act(decision, alerts) if self.mode == APPLY else None
+        return Record(
+            interval.t,
+            self.name,
+            before,
+            judged,
+            decision,
+            done,
+            tuple(candidate.name for candidate in self._found.candidates[1:]),
+            self._found.held,
+            tuple(alerts),
+            tuple((name, interval.demand.get(name)) for name in ("cores", "resident")),
+            own_share,
+        )
+
+    def end(self, *, keep: bool) -> Done:
+        """Leave the machine as declared: with what is kept, or as it was found."""
+        if not keep:
+            return self.actuator.restore()
+        kept = next((c for c in self._found.candidates if c.name == self.learner.kept.name), Candidate())
+        return self.actuator.put(kept)
+
+    # --- seeing
+
+    def _mind_own_cost(self, interval_s: float) -> float:
+        """Ask the rules half as often where the last interval cost too much, and by and by more often again."""
+        now = time.process_time()
+        share = (now - self._own_s) / interval_s
+        self._own_s = now
+        if share > self.own_limit:
+            self._asked_every = min(2 * self._asked_every, 256)
+        elif share < self.own_limit / 2:
+            self._asked_every = max(self._asked_every - 1, RULES_EVERY)
+        return share
+
+    def _ask_rules(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
+        """Ask the rules, except during a trial: what is in force then is not what is kept."""
+        self._since_asked += 1
+        if self.mode == OBSERVE or self._is_trying() or self._since_asked < self._asked_every:
+            return
+        self._since_asked = 0
+        try:
+            workload = self.look(intervals)
+            if workload is None:
+                return
+            advice = self.advisor.advise(Situation(self.machine(), (workload,)), focus=workload)
+        except HalError as error:
+            alerts.append(f"the rules could not be asked: {error}")
+            return
+        alerts += [f"{failure.rule.identity}: {failure.message}" for failure in advice.failures]
+        kept = next((one for one in self._found.candidates if one.name == self.learner.kept.name), Candidate())
+        self._found = find(advice, kept=kept, plan_of=self.actuator.plan, refusal=self._refusal, kinds=self.kinds)
+
+    def _is_trying(self) -> bool:
+        return self._in_force.name != self.learner.kept.name or self.learner.is_trying
+
+    def _refusal(self, settings: Sequence[Setting]) -> str:
+        return self.guard.refusal(self.name, settings)
+
+    # --- deciding
+
+    def _decide(self, profile: Profile, judged: Judged, alerts: list[str]) -> Decision:
+        interval = profile.intervals[-1]
+        arms = tuple(candidate.arm for candidate in self._found.candidates)
+        if self.mode == APPLY and (lost := self.actuator.lost()):
+            alerts.append(f"somebody else sets what we set: {'; '.join(lost[:3])}")
+            self._disown(interval.t)
+            arms = arms[:1]
+        seen = Seen(
+            interval.t,
+            profile.interval_s,
+            self._context(profile.intervals),
+            arms if self.mode == APPLY else arms[:1],
+            judged.reward,
+            self._in_force.name,
+            novelty=interval.novelty or 0.0,
+            one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
+        )
+        decision = self.learner.decide(seen)
+        if decision.event in ("rolled back", "blind", "phase", "gone"):
+            alerts.append(f"{decision.event}: {decision.because}")
+        return decision
+
+    def _disown(self, now: float) -> None:
+        """Stand down from what somebody else has taken over: its arm is not tried again for a time."""
+        for layer in self._in_force.layers:
+            name = Candidate((layer,)).name
+            self.learner.quarantine = self.learner.quarantine.put("", name, now)
+        self._found = Found((Candidate(),), self._found.held)
+
+    def _context(self, intervals: Sequence[Interval]) -> Context:
+        vectors = [one.vector for one in intervals[-CONTEXT_INTERVALS:] if one.vector is not None]
+        if not vectors:
+            return Context(np.zeros(DIMENSIONS))
+        return Context(np.mean(np.stack(vectors), axis=0))
+
+    # --- acting
+
+    def _act(self, decision: Decision, alerts: list[str]) -> Done:
+        if self._is_stopped():
+            alerts.append(f"{self.guard.kill_switch} is there: nothing is changed")
+            return self._settled(self.actuator.restore(), alerts)
+        by_name = {candidate.name: candidate for candidate in self._found.candidates}
+        wanted = by_name.get(decision.arm.name, Candidate())
+        if why := self._not_now(wanted, decision):
+            alerts.append(why)
+            return Done(self._in_force, error=why)
+        return self._settled(self.actuator.put(wanted), alerts)
+
+    def _settled(self, done: Done, alerts: list[str]) -> Done:
+        self._in_force = done.in_force
+        self._stall_s = done.took_s if done.changed else 0.0
+        if done.error:
+            alerts.append(done.error)
+        return done
+
+    def _is_stopped(self) -> bool:
+        return os.path.exists(self.guard.kill_switch)
+
+    def _not_now(self, wanted: Candidate, decision: Decision) -> str:
+        """Return why a new trial may not begin just now. One that has begun goes on, and everything may always be taken back."""
+        if decision.event != "trial" or wanted.name == BASELINE:
+            return ""
+        fresh = [setting for layer in wanted.layers for setting in layer.settings if layer not in self._in_force.layers]
+        return self.guard.delay(fresh, self.actuator.last_set, now=time.monotonic(), moment=datetime.now().astimezone())
+
+    def _too_much(self, plan: Plan) -> str:
+        count = len(plan.changes)
+        return f"{count} changes at once are more than the guard allows" if count > self.guard.most_changes else ""
+
+
+def recent(profile: Profile, count: int = 6) -> Profile:
+    """Return the profile of the latest intervals only: what a workload did an hour ago says nothing of now."""
+    return replace(profile, intervals=profile.intervals[-count:])
