@@ -115,14 +115,18 @@ def cache_friendly(word: Workload) -> Condition:
     )
 
 
+def short_bursts(word: Workload) -> Condition:
+    """It runs in many short bursts, each ended by waiting for what comes next rather than by the scheduler."""
+    return all_of(word.sched.slice_p50 < "500 us", word.sched.voluntary_share > 0.8)
+
+
 def latency_critical(word: Workload) -> Condition:
-    """It serves: many short bursts, each ended by waiting for the next request rather than by the scheduler.
+    """It serves: short bursts, each the answer to somebody's request.
 
     A pipeline among its own threads does not count: nobody waits for each of its steps.
     """
     return all_of(
-        word.sched.slice_p50 < "500 us",
-        word.sched.voluntary_share > 0.8,
+        short_bursts(word),
         any_of(
             word.demand.messages > "1000/s",
             all_of(word.demand.wakeups > "2000/s", word.comm.outside_share > 0.3),

@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the program: features.md, commands.md and rules-reference.md.
+"""Write the pages of docs/ that are made from the program: features.md, commands.md, rules-reference.md and rules-packs.md.
 
 .venv/bin/python scripts/write_docs.py            write them
 .venv/bin/python scripts/write_docs.py --check    say which are out of date, and exit 1 if any is
@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,12 @@ import cli  # noqa: E402
 from dna.features import BY_NAME, DEMAND, FEATURES, MIN_EVENTS, Feature  # noqa: E402
 from hal.knobs import all_knobs  # noqa: E402
 from hal.knobs.knob import Knob  # noqa: E402
+from rules.loader import rules_of  # noqa: E402
+from rules.rule import Rule  # noqa: E402
+from rules.sources import shipped  # noqa: E402
 from rules.tables import MEANING, TABLES  # noqa: E402
 from rules.units import UNITS, Unit  # noqa: E402
+from rules.writes import writes_of  # noqa: E402
 
 MADE = "<!-- Made by scripts/write_docs.py; change the program, not this page. -->\n"
 
@@ -88,6 +94,40 @@ def rules_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def packs_page() -> str:
+    """Return docs/rules-packs.md."""
+    modules = {name: import_module(f"rules.packs.{name}") for name in shipped()}
+    rules = {name: rules_of(module) for name, module in modules.items()}
+    parts = [
+        "# The rules that are shipped\n",
+        MADE,
+        f"{sum(map(len, rules.values()))} rules in {len(rules)} packs, chosen with `--packs` and left out with `--no-packs`. Each says why it works, when it",
+        "speaks, what it sets, what that is expected to bring, where that is known from, and where it stops being true. A condition over",
+        "something unknown never holds; where a missing fact does no harm the condition itself says so, by `is_known`.\n",
+        "Numbers in conditions are round, and argued for where they stand: in `rules/traits.py` what several rules mean by the same words",
+        "(streams, latency-critical, fits one node), in `rules/placing.py` where a workload fits. Of two rules that want one thing set",
+        "otherwise the one with the higher priority counts.",
+    ]
+    for name, module in modules.items():
+        parts += [f"\n## {name}\n", _paragraphs(module.__doc__)]
+        tree = ast.parse(Path(str(module.__file__)).read_text())
+        for rule in rules[name]:
+            parts += ["", *_rule(rule, tree)]
+    return "\n".join(parts) + "\n"
+
+
+def _rule(rule: Rule, tree: ast.Module) -> Iterator[str]:
+    settings = dict.fromkeys(f"`{write.knob}`" for write in writes_of(rule, tree))
+    yield f"### {rule.name}\n"
+    yield f"{rule.reason}\n"
+    yield "- **When**"
+    yield from (f"  - `{condition.text}`" for condition in rule.conditions)
+    yield f"- **Sets** {', '.join(settings) or 'nothing: it forbids'} (priority {rule.priority})"
+    yield f"- **Expected** {rule.expect}"
+    yield f"- **Source** {rule.source}"
+    yield f"- **Limits** {rule.limits}"
+
+
 FORMS = (
     ('w.demand.resident > "512 MiB"', "a comparison: <, <=, >, >=, == and !=, with an amount or another expression"),
     (
@@ -122,6 +162,7 @@ PAGES = {
     "docs/features.md": features_page,
     "docs/commands.md": commands_page,
     "docs/rules-reference.md": rules_page,
+    "docs/rules-packs.md": packs_page,
 }
 
 

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from rules import Wish, any_of, m, nic, none_of, rule, s, w, when
 from rules.placing import cpu_list, nodes_of, usable
 from rules.situation import Machine, Thing, Workload
-from rules.traits import carries_traffic, latency_critical, not_above, serves_the_network, small_messages
+from rules.traits import (
+    carries_traffic,
+    latency_critical,
+    not_above,
+    serves_the_network,
+    short_bursts,
+    small_messages,
+)
 
 _FLOWS = 32768
 """Flows that RFS remembers on a moderately loaded server, as Documentation/networking/scaling.rst has it."""
@@ -180,7 +187,7 @@ def interrupt_seldom(nic: Thing) -> Iterator[Wish]:
     carries_traffic(),
     ~nic.virtual,
     serves_the_network(w),
-    latency_critical(w),
+    short_bursts(w),
     small_messages(w),
     # Answers come soon: it waits less than some hundred microseconds on average, so that spinning often pays.
     w.demand.messages > "10 k/s",

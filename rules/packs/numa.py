@@ -282,7 +282,7 @@ def zone_reclaim_off_for_page_cache() -> Iterator[Wish]:
     _SEVERAL_NODES,
     carries_traffic(),
     ~nic.virtual,
-    nic.node >= 0,
+    nic.node.is_known,
     serves_the_network(w),
     # A tenth of the link: below that the card is not what limits it.
     w.demand.sent + w.demand.received > nic.speed * 0.1,

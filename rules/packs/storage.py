@@ -24,8 +24,8 @@ _READS_MOSTLY = w.io.read_share > 0.7
 )
 @when(
     is_used(),
-    reaches_disks(w),
     _READS_MOSTLY,
+    w.io.device_share > 0.2,
     w.io.sequential_share > 0.8,
     w.demand.device > "20 MB/s",
     # It waits for the disk: what is read ahead far enough is not waited for.
@@ -132,7 +132,6 @@ def deadline_for_rotating(disk: Thing) -> Iterator[Wish]:
     disk.rq_affinity < 2,
     disk.queues < m.cpus,
     m.cpus >= 4,
-    reaches_disks(w),
     w.io.device_share > 0.5,
     w.demand.io_calls > "50 k/s",
     w.sched.busiest_thread_share < 0.5,
