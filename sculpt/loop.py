@@ -20,7 +20,7 @@ from hal.errors import HalError
 from hal.host import Host
 from hal.settings import Plan, Setting
 from rl.learner import Decision, Learner, Seen
-from rl.policy import BASELINE, Context
+from rl.policy import Context
 from rules.advice import Advisor
 from rules.situation import Machine, Situation, Workload
 from sculpt.actuator import Actuator, Done
@@ -177,7 +177,7 @@ class Loop:
 
     def _decide(self, profile: Profile, judged: Judged, alerts: list[str]) -> Decision:
         interval = profile.intervals[-1]
-        arms = tuple(candidate.arm for candidate in self._found.candidates)
+        arms = tuple(candidate.arm for candidate in self._startable(alerts))
         if self.mode == APPLY and (lost := self.actuator.lost()):
             alerts.append(f"somebody else sets what we set: {'; '.join(lost[:3])}")
             self._disown(interval.t)
@@ -218,9 +218,6 @@ class Loop:
             return self._settled(self.actuator.restore(), alerts)
         by_name = {candidate.name: candidate for candidate in self._found.candidates}
         wanted = by_name.get(decision.arm.name, Candidate())
-        if why := self._not_now(wanted, decision):
-            alerts.append(why)
-            return Done(self._in_force, error=why)
         return self._settled(self.actuator.put(wanted), alerts)
 
     def _settled(self, done: Done, alerts: list[str]) -> Done:
@@ -233,12 +230,21 @@ class Loop:
     def _is_stopped(self) -> bool:
         return os.path.exists(self.guard.kill_switch)
 
-    def _not_now(self, wanted: Candidate, decision: Decision) -> str:
-        """Return why a new trial may not begin just now. One that has begun goes on, and everything may always be taken back."""
-        if decision.event != "trial" or wanted.name == BASELINE:
-            return ""
-        fresh = [setting for layer in wanted.layers for setting in layer.settings if layer not in self._in_force.layers]
-        return self.guard.delay(fresh, self.actuator.last_set, now=time.monotonic(), moment=datetime.now().astimezone())
+    def _startable(self, alerts: list[str]) -> tuple[Candidate, ...]:
+        """Return the candidates that a trial could begin with now; while one runs, all. What runs goes on, and may always be taken back."""
+        if self._is_trying():
+            return self._found.candidates
+        found = []
+        for candidate in self._found.candidates:
+            fresh = [one for layer in candidate.layers if layer not in self._in_force.layers for one in layer.settings]
+            why = self.guard.delay(
+                fresh, self.actuator.last_set, now=time.monotonic(), moment=datetime.now().astimezone()
+            )
+            if not fresh or not why:
+                found.append(candidate)
+            else:
+                alerts.append(f"{candidate.name}: {why}")
+        return tuple(found)
 
     def _too_much(self, plan: Plan) -> str:
         count = len(plan.changes)
