@@ -37,6 +37,8 @@ def described(shape: Topology) -> FakeHost:
             "/sys/fs/cgroup/cgroup.procs": "1\n",
             "/sys/fs/cgroup/cpuset.cpus.effective": f"{cpus}\n",
             "/sys/fs/cgroup/cpuset.mems.effective": f"{format_cpu_list(n.os_index for n in shape.nodes)}\n",
+            f"{_NODE}/has_memory": f"{format_cpu_list(n.os_index for n in shape.nodes)}\n",
+            f"{_NODE}/has_cpu": f"{format_cpu_list(n.os_index for n in shape.nodes if n.cpus)}\n",
             f"{_NODE}/online": f"{format_cpu_list(n.os_index for n in shape.nodes)}\n",
         }
     )

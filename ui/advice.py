@@ -17,7 +17,7 @@ from rules.doubts import Doubt
 from rules.gather_situation import Gathered
 from rules.outcome import ALREADY, LEFT_OUT, Fate, Outcome
 from ui.changes import changes_table, left_out_lines, note_lines
-from ui.evidence import evidence_json, evidence_table
+from ui.evidence import evidence_json, reasons
 from ui.glyphs import ACCENT, DIM, STRONG, TITLE, Glyphs
 from ui.units import plain
 
@@ -90,8 +90,7 @@ def _proposal(proposal: Proposal, fates: Sequence[Fate], glyphs: Glyphs) -> list
         body.append(
             _line(f"{proposal.choice}: {proposal.option.name}; it could also be {', '.join(others)}", glyphs, DIM)
         )
-    if proposal.evidence:
-        body.append(_indented(evidence_table(proposal.evidence, glyphs, verdict=False)))
+    body += [_indented(part) for part in reasons(proposal.evidence, glyphs)]
     costs = dict.fromkeys(change.cost for change in changes if change.cost)
     body += [_line(f"cost: {cost}", glyphs, DIM) for cost in costs]
     body += [_line(f"{name}: {_flat(text)}", glyphs, DIM) for name, text in _origin(proposal) if text]
