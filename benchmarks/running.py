@@ -147,6 +147,11 @@ class Session:
             shutil.chown(folder, user)
         return Path(folder)
 
+    @property
+    def newest(self) -> int:
+        """Process id of what was started last: of a server's workload what makes its load."""
+        return self._started[-1].pid
+
     def close(self) -> None:
         """End everything that was started, last first, and wait for it; folders of other users are removed."""
         for process in reversed(self._started):
