@@ -61,5 +61,8 @@ def work_on(paths: Sequence[Path], sources: Sources) -> Work:
     everything = [*installed, *packs_of(sources)]
     if not paths:
         return Work(tuple(everything), tuple(left_out), tuple(everything))
+    for path in paths:
+        if not path.exists():
+            raise RuleError(f"{path}: there is no such file", remedy="Give a rule file, or a folder of them.")
     files, broken = load_each(find(replace(sources, given=tuple(paths), user=None, system=None)))
     return Work(tuple(files), tuple(broken), tuple(everything), tuple(left_out))
