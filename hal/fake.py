@@ -89,6 +89,8 @@ class FakeHost:
         self.binaries: dict[str, bytearray] = {}
         self.modes: dict[str, int] = {}
         """Permission bits of files that do not have the usual 0644."""
+        self.modified: dict[str, int] = {}
+        """When files were last written, in nanoseconds, of those that say it."""
         self.handlers: dict[str, WriteHandler] = {}
         self.binary_handlers: dict[str, BinaryHandler] = {}
         self.tasks: dict[int, FakeTask] = {}
@@ -214,6 +216,11 @@ class FakeHost:
         if not self.exists(path):
             raise translate(errno.ENOENT, path, "stat")
         return self.modes.get(self._resolve(path), 0o644)
+
+    def modified_ns(self, path: str) -> int:
+        if not self.exists(path):
+            raise translate(errno.ENOENT, path, "stat")
+        return self.modified.get(self._resolve(path), 0)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
         try:

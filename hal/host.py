@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 import struct
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from hal.errors import UnsupportedError, translate
 from hal.host_protocol import CommandResult, Host, Scheduling
 from hal.page_cache import cached_bytes
+from hal.running import run
 from hal.syscalls import syscall_number
 
 if TYPE_CHECKING:
@@ -128,21 +128,17 @@ class LinuxHost:
         except OSError as error:
             raise translate(error.errno or 0, path, "stat") from error
 
+    def modified_ns(self, path: str) -> int:
+        try:
+            return os.stat(self._at(path)).st_mtime_ns
+        except OSError as error:
+            raise translate(error.errno or 0, path, "stat") from error
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
         try:
-            done = subprocess.run(
-                list(argv),
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired:
-            return CommandResult(124, "", f"{argv[0]} did not finish within {timeout_s:g} s")
+            return run(argv, timeout_s=timeout_s)
         except OSError as error:
             raise translate(error.errno or 0, argv[0], "run") from error
-        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def euid(self) -> int:
         return os.geteuid()

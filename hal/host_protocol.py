@@ -85,8 +85,15 @@ class Host(Protocol):
         """Return the permission bits of a path: what the kernel lets nobody write has none for writing."""
         ...
 
+    def modified_ns(self, path: str) -> int:
+        """Return when a path was last written, in nanoseconds of Unix time."""
+        ...
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 10.0) -> CommandResult:
-        """Run a command without a shell and return what it printed."""
+        """Run a command without a shell and return what it printed; it and what it started is gone then.
+
+        A command that does not finish in time has the status 124, as with timeout(1).
+        """
         ...
 
     def euid(self) -> int:
