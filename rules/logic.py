@@ -69,7 +69,9 @@ class Names:
     @property
     def is_empty(self) -> bool:
         """True when nothing will do, as far as can be told."""
-        return not self.unknown and self.among is not None and not any(map(self._takes, self.among))
+        if self.unknown:
+            return False
+        return bool(self.fit & self.unfit) or (self.among is not None and not any(map(self._takes, self.among)))
 
     def _takes(self, word: str) -> bool:
         return (
