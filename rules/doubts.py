@@ -50,9 +50,7 @@ def _unknown(condition: Condition, facts: Facts) -> Iterator[str]:
     """Yield the facts that a condition cannot be told for: those of its parts that are unknown, not of those that are decided."""
     parts = parts_of(condition)
     if not parts:
-        missing = sorted(name for name in condition.names() if facts.now.get(name) is None)
-        yield from missing or sorted(condition.names())  # known now, but not for as many intervals as are asked for
+        yield from sorted(name for name in condition.names() if facts.now.get(name) is None)
         return
-    for part in parts:
-        if part.truth(facts) is None:
-            yield from _unknown(part, facts)
+    untold = [name for part in parts if part.truth(facts) is None for name in _unknown(part, facts)]
+    yield from untold or sorted(condition.names())  # known now, but not for as many intervals as are asked for
