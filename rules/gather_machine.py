@@ -13,9 +13,11 @@ from hal.glimpse import glimpse
 from hal.host import Host
 from hal.hypervisor import is_virtual
 from hal.knobs import all_knobs
+from hal.knobs.amount import meminfo
 from hal.machine import Machine as Hardware
 from hal.memory_channels import memory_channels
 from hal.settings import SYSTEM, Subject, Value
+from hal.sizes import parse_size
 from hal.topology_values import Cpu, Topology
 from rules.gather_devices import DeviceReader
 from rules.situation import Machine
@@ -162,6 +164,7 @@ def _settings(host: Host) -> dict[str, object]:
         "numa_balancing": _is_on(knob_value(host, "memory.numa_balancing")),
         "zone_reclaim": _is_on(knob_value(host, "memory.zone_reclaim")),
         "swappiness": knob_value(host, "memory.swappiness"),
+        "dirty_background": _bytes(host, knob_value(host, "memory.dirty_background")),
         "governor": _of_first(host, "power.governor"),
         "energy_preference": _of_first(host, "power.energy_preference"),
     }
@@ -173,6 +176,17 @@ def knob_value(host: Host, name: str, subject: Subject = SYSTEM) -> Value:
         return all_knobs()[name].read(host, subject)
     except (HalError, ValueError):
         return None
+
+
+def _bytes(host: Host, limit: Value) -> float | None:
+    """Return a limit that may be a share of available memory in bytes."""
+    if limit is None:
+        return None
+    share = str(limit).removesuffix("%")
+    if share == str(limit):
+        return parse_size(share)
+    available = meminfo(host, "MemAvailable")
+    return available * int(share) / 100 if available else None
 
 
 def _of_first(host: Host, name: str) -> Value:

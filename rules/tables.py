@@ -102,6 +102,7 @@ MACHINE: tuple[Fact, ...] = (
     Fact("numa_balancing", FLAG, "the kernel moves pages to the nodes that use them (AutoNUMA)"),
     Fact("zone_reclaim", FLAG, "a full node's memory is reclaimed before a farther one's is used"),
     Fact("swappiness", "1", "cost of dropping files against that of swapping", 0.0, 200.0),
+    Fact("dirty_background", "B", "memory waiting to be written back at which the kernel begins to"),
     Fact("irqbalance", FLAG, "irqbalance is running"),
     Fact("tuner", FLAG, "tuned, numad or another daemon that sets knobs is running"),
     Fact("governor", WORD, "frequency governor of the first CPU"),

@@ -489,6 +489,8 @@ class Machine(Words):
         """A full node's memory is reclaimed before a farther one's is used."""
         self.swappiness: Number[Count] = Term(f"{prefix}.swappiness", "1")
         """Cost of dropping files against that of swapping [1]."""
+        self.dirty_background: Number[Bytes] = Term(f"{prefix}.dirty_background", "B")
+        """Memory waiting to be written back at which the kernel begins to [B]."""
         self.irqbalance = Flag(f"{prefix}.irqbalance")
         """Irqbalance is running."""
         self.tuner = Flag(f"{prefix}.tuner")

@@ -234,6 +234,8 @@ def performance_cores(workload: Workload, machine: Machine) -> Iterator[Wish]:
     "workload is named.",
 )
 @when(
+    # A pin and not a cpuset, which no affinity goes beyond.
+    w.cpus.pinned,
     w.cpus.allowed_share < 0.9,
     # A fifth of its threads' time waiting, CPUs of its own used up, and others idle.
     w.sched.runq_share > 0.2,

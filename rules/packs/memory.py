@@ -18,7 +18,7 @@ _MEMORY_SHORT = any_of(m.free / m.memory < 0.1, w.pressure.memory_some > 0.05)
 
 @rule(
     priority=20,
-    expect="throughput +5..50 %",
+    expect="throughput +5..100 %",
     source="Basu et al., Efficient Virtual Memory for Big Memory Servers, ISCA 2013; Kwon et al., Coordinated and "
     "Efficient Huge Page Management with Ingens, OSDI 2016 (up to 18 %; and what sparse memory costs); "
     "madvise(2), MADV_COLLAPSE",
@@ -171,8 +171,8 @@ def prefault_mapped_files(workload: Workload) -> Iterator[Wish]:
     w.io.sync_per_write > 0.05,
     w.demand.written > "10 MB/s",
     w.io.block_latency_p99 > "20 ms",
-    # The default is a tenth of available memory: from 16 GiB on that is seconds of writing even for a fast disk.
-    m.memory > "16 GiB",
+    # Seconds of writing even for a fast disk. A tenth of available memory, as is the default, is more from 10 GiB on.
+    m.dirty_background > "1 GiB",
 )
 def write_back_early_for_fsync() -> Iterator[Wish]:
     """Writers that call fsync wait for all that is dirty ahead of them: begin to write back early, and little is.

@@ -21,6 +21,7 @@ from rules.placing import (
 from rules.situation import Machine, Thing, Workload
 from rules.traits import (
     carries_traffic,
+    does_not_stream,
     fits_cores_of_node,
     fits_memory_of_node,
     has_room,
@@ -65,7 +66,7 @@ _SEVERAL_NODES = m.nodes >= 2
             ),
         ),
     ),
-    not_above(w.memory.direction, 0.6),
+    does_not_stream(w),
     is_large(w),
     fits_cores_of_node(w),
     fits_memory_of_node(w),
@@ -217,7 +218,8 @@ def interleave_streaming(workload: Workload, machine: Machine) -> Iterator[Wish]
     _SEVERAL_NODES,
     not_on_slow_memory(),
     m.numa_balancing,
-    w.cpus.pinned,
+    # Bound by whomever, dna included.
+    w.cpus.nodes < m.nodes,
     w.placement.here_share > 0.9,
     # What the machine is for: nearly half of its CPU time.
     w.demand.cores > m.cpus * 0.4,
@@ -240,11 +242,11 @@ def numa_balancing_off_when_bound() -> Iterator[Wish]:
     not_on_slow_memory(),
     ~m.numa_balancing,
     movable(w),
-    w.cpus.nodes >= 2,
+    w.cpus.nodes >= m.nodes,
     w.memory.numa_locality < 0.6,
     w.demand.cores > m.cores_per_node * 0.7,
     is_large(w),
-    not_above(w.memory.direction, 0.6),
+    does_not_stream(w),
     w.intervals >= 3,
 )
 def numa_balancing_on_when_spread() -> Iterator[Wish]:

@@ -38,7 +38,7 @@ PIPELINE: Mapping[str, Any] = {
 SERVICE: Mapping[str, Any] = {
     "name": "service",
     "sched.slice_p50": "40 us",
-    "sched.voluntary_share": 0.97,
+    "sched.slice_p90": "200 us",
     "sched.runq_p99": "4 ms",
     "demand.messages": "20 k/s",
     "demand.cores": 1.0,
@@ -175,7 +175,7 @@ def test_nobody_is_kept_apart_without_need_or_room() -> None:
     changes: tuple[Mapping[str, Any], ...] = (
         {"sched.runq_p99": "50 us"},  # it does not wait
         {"sched.slice_p50": "4 ms"},
-        {"sched.voluntary_share": 0.2},
+        {"sched.slice_p90": "4 ms"},
         {"cpus": range(64, 128)},  # apart already
         {"cpus.pinned": True},
         {"realtime": True},
@@ -269,6 +269,7 @@ def test_a_pin_that_makes_a_queue_is_widened_on_the_same_node() -> None:
         {"sched.runq_share": 0.02},
         {"demand.cores": 1.0},  # waiting for something else
         {"cpus.allowed_share": 1.0},
+        {"cpus.pinned": False},  # a cpuset, which an affinity does not widen
         {"realtime": True},
         {"cpus": ()},
     ):

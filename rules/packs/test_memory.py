@@ -182,11 +182,11 @@ DATABASE: Mapping[str, Any] = {"io.sync_per_write": 0.3, "demand.written": "50 M
 
 
 def test_who_waits_for_fsync_gets_early_write_back() -> None:
-    facts = {"memory": "64 GiB"}
+    facts = {"dirty_background": "6 GiB"}
     assert given(DATABASE, machine=MACHINE, facts=facts).ask(RULES).settings("write_back_early_for_fsync") == {
         "memory.dirty_background": "256M",
         "memory.dirty": "2G",
     }
     for change in ({"io.sync_per_write": 0.0}, {"demand.written": "1 MB/s"}, {"io.block_latency_p99": "2 ms"}):
         assert not fires("write_back_early_for_fsync", {**DATABASE, **change}, facts=facts), change
-    assert not fires("write_back_early_for_fsync", DATABASE, facts={"memory": "8 GiB"})
+    assert not fires("write_back_early_for_fsync", DATABASE, facts={"dirty_background": "256 MiB"})

@@ -32,7 +32,7 @@ SERVICE: Mapping[str, Any] = {
     "demand.connections": 100,
     "demand.cores": 1.5,
     "sched.slice_p50": "30 us",
-    "sched.voluntary_share": 0.98,
+    "sched.slice_p90": "200 us",
     "sched.busiest_thread_share": 0.2,
     "sched.migrations_per_switch": 0.01,
     "syscall.network_blocked_share": 0.1,
@@ -124,7 +124,7 @@ BULK: Mapping[str, Any] = {
     "demand.received": "5 MB/s",
     "demand.messages": "15 k/s",
     "sched.slice_p50": "2 ms",
-    "sched.voluntary_share": 0.6,
+    "sched.slice_p90": "4 ms",
     "demand.wakeups": "3 k/s",
 }
 

@@ -241,7 +241,7 @@ def test_balancing_is_off_for_a_bound_workload_that_the_machine_is_for() -> None
     on = {"numa_balancing": True}
     assert asked(bound, facts=on).ask(RULES).settings("numa_balancing_off_when_bound") == {"memory.numa_balancing": 0}
     for change in (
-        {"cpus.pinned": False},
+        {"cpus.nodes": 2},
         {"placement.here_share": 0.5},
         {"demand.cores": 4.0},  # others may need it
         {"intervals": 1},

@@ -63,7 +63,7 @@ SERVICE: Mapping[str, Any] = {
     "net.loopback_share": 0.0,
     "demand.messages": "5 k/s",
     "sched.slice_p50": "30 us",
-    "sched.voluntary_share": 0.98,
+    "sched.slice_p90": "200 us",
 }
 
 

@@ -15,7 +15,7 @@ SERVICE: Mapping[str, Any] = {
     "demand.wakeups": "10 k/s",
     "demand.cores": 0.5,
     "sched.slice_p50": "30 us",
-    "sched.voluntary_share": 0.98,
+    "sched.slice_p90": "200 us",
     "intervals": 6,
 }
 BATCH: Mapping[str, Any] = {
@@ -23,7 +23,7 @@ BATCH: Mapping[str, Any] = {
     "demand.wakeups": "50/s",
     "demand.cores": 0.2,
     "sched.slice_p50": "3 ms",
-    "sched.voluntary_share": 0.2,
+    "sched.slice_p90": "4 ms",
     "intervals": 6,
 }
 DYNAMIC: Mapping[str, Any] = {"virtual": False, "governor": "schedutil"}

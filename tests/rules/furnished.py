@@ -25,13 +25,15 @@ def furnished() -> FakeHost:
         "/proc/sys/kernel/numa_balancing": "1\n",
         "/proc/sys/vm/swappiness": "60\n",
         "/proc/sys/vm/zone_reclaim_mode": "0\n",
+        "/proc/sys/vm/dirty_background_bytes": "0\n",
+        "/proc/sys/vm/dirty_background_ratio": "10\n",
         "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
         "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": "2097152\n",
         f"{CPU}/cpufreq/policy0/scaling_governor": "schedutil\n",
         f"{CPU}/cpufreq/policy0/energy_performance_preference": "balance_performance\n",
         f"{CPU}/cpu0/power/pm_qos_resume_latency_us": "0\n",
     }
-    files["/proc/meminfo"] += f"SwapTotal: {8 << 20} kB\n"
+    files["/proc/meminfo"] += f"MemAvailable: {16 << 20} kB\nSwapTotal: {8 << 20} kB\n"
     for index, (name, latency, disabled) in enumerate((("POLL", 0, 0), ("C1", 2, 0), ("C6", 133, 0), ("C10", 900, 1))):
         state = f"{CPU}/cpu0/cpuidle/state{index}"
         files |= {f"{state}/name": f"{name}\n", f"{state}/latency": f"{latency}\n", f"{state}/disable": f"{disabled}\n"}

@@ -68,6 +68,7 @@ def test_a_well_furnished_machine_leaves_no_fact_unknown() -> None:
         "cpus": 64, "cores": 32, "nodes": 8, "llcs": 8, "farthest": 2.1, "memory_channels": 16,
         "memory_channels_per_core": 0.5, "virtual": False, "load": 0.5, "deepest_idle": 133e-6, "swap": 8 << 30,
         "cgroup_version": 2, "irqbalance": True, "tuner": False, "governor": "schedutil", "hugepages.available": True,
+        "dirty_background": (16 << 30) / 10,
     }  # fmt: skip
     assert {name: machine.values[name] for name in expected} == expected
     assert machine.number("idle_share") == pytest.approx(0.9, abs=0.01)
@@ -103,7 +104,9 @@ def test_what_moves_is_read_again() -> None:
     host.start(800, "tuned")
     state = next(path for path in host.files if path.endswith(f"net/{NIC_NAME}/operstate"))
     host.files[state] = "down\n"
+    host.files["/proc/sys/vm/dirty_background_bytes"] = f"{256 << 20}\n"
     machine = reader.read()
+    assert machine.values["dirty_background"] == 256 << 20
     assert machine.values["load"] == pytest.approx(0.01)
     assert (machine.values["irqbalance"], machine.values["tuner"]) == (False, True)
     assert next(nic for nic in machine.nics if nic.name == NIC_NAME).values["up"] is False

@@ -302,7 +302,7 @@ FOLLOWED: dict[str, dict[str, Any]] = {
     "vectors": {"insn.vector_share": 0.5, "insn.scalar_fp_share": 0.0, "demand.cores": 3.0, "demand.threads": 3},
     "service": {
         "sched.slice_p50": 4e-5,
-        "sched.voluntary_share": 0.97,
+        "sched.slice_p90": 2e-4,
         "sched.runq_p99": 4e-3,
         "demand.messages": 2e4,
         "demand.cores": 1.0,
