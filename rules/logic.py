@@ -30,7 +30,7 @@ from rules.language import (
     Term,
 )
 from rules.tables import FACTS
-from rules.units import MOST_GRAINS, grains
+from rules.units import MOST_GRAINS, grains, unit_of
 
 MOST_STEPS = 20_000
 """Steps after which a search for facts that satisfy conditions is given up: they are taken as possible."""
@@ -115,6 +115,10 @@ class Several:
 
 type Tree = Claim | Several
 ANYTHING = Several((), every=True)
+
+_ONE = round(1 / unit_of("1").grain)
+COUNTED = frozenset(name for name, fact in FACTS.items() if fact.unit == "1" and ".demand." not in name)
+"""Facts that are whole numbers: all counts but those of demand, which are means."""
 
 
 # --- questions
@@ -238,7 +242,7 @@ def _word(condition: OneOf, *, negated: bool) -> Claim:
 
 
 def _known(condition: Known, *, negated: bool) -> Claim:
-    known, unknown = span_of(condition.number), Span(0, -1, unknown=True)
+    known, unknown = _whole(condition.number, span_of(condition.number)), Span(0, -1, unknown=True)
     values, contrary = (unknown, known) if negated else (known, unknown)
     return Claim(condition.number.text, values, contrary, condition.names())
 
@@ -247,8 +251,17 @@ def _comparison(condition: Compare, op: str) -> Claim:
     number = condition.left if condition.against_amount else Arithmetic("-", condition.left, condition.right)
     limit = condition.sides(Facts({}))[1]
     possible = span_of(number, condition.left.unit)
-    contrary = replace(possible & _compared(OPPOSITE[op], limit), unknown=True)
-    return Claim(number.text, possible & _compared(op, limit), contrary, condition.names())
+    values, contrary = (_whole(number, possible & _compared(one, limit)) for one in (op, OPPOSITE[op]))
+    return Claim(number.text, values, replace(contrary, unknown=True), condition.names())
+
+
+def _whole(number: Number[object], span: Span) -> Span:
+    """Return the values of what is counted, and so never between two whole numbers, in ones instead of grains."""
+    if not isinstance(number, Term) or number.name not in COUNTED:
+        return span
+    return Span(
+        -(-span.low // _ONE), span.high // _ONE, frozenset(one // _ONE for one in span.without if one % _ONE == 0)
+    )
 
 
 def _compared(op: str, limit: int) -> Span:

@@ -40,11 +40,15 @@ class Runner:
         self._worker = worker
         printed = io.StringIO()
         # Redirected here, not in the worker: one that is left behind must not keep everybody's output.
-        with _captured(printed):
-            result = worker.call(function, limit_s)
+        result = None
+        try:
+            with _captured(printed):
+                result = worker.call(function, limit_s)
+        finally:
+            if result is None:  # it takes too long, or who waits for it is interrupted
+                worker.abandon()
+                self._worker = None
         if result is None:
-            worker.abandon()
-            self._worker = None
             return Ran(None, TimeoutError(f"it did not end within {limit_s:g} s"), printed.getvalue())
         value, error = result
         return Ran(value, error, printed.getvalue())  # type: ignore[arg-type]
@@ -54,6 +58,9 @@ class Runner:
         if self._worker is not None:
             self._worker.end()
             self._worker = None
+
+    def __del__(self) -> None:
+        self.close()  # whoever forgets a runner leaves no thread behind
 
     def __enter__(self) -> Runner:
         return self
