@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dna.errors import TargetGoneError
 from dna.library import Library
 from dna.profiler import Encode
 from dna.target import Target
@@ -103,6 +104,9 @@ def gather_situation(
         tool=tool,
         watching=watching,
     )
+    for one in taken:
+        if not one.profile.intervals:
+            raise TargetGoneError(f"{one.target} ended before anything was measured")
     subjects = [(one.profile, running(here, one.target)) for one in taken]
     subjects += [(profile, still_running(here, profile)) for profile in asked.profiles]
     if reader is not None:
@@ -137,6 +141,8 @@ class _Gathering:
     def _workload(self, profile: Profile, found: Found | None) -> Workload:
         library = self._known(profile)
         if found is not None:
+            if profile.target.get("kind") == "command":
+                self._notes.append(f"{profile.target.get('comm')} goes on, as process {found.subject.name}")
             return live_workload(self._host.host, profile, found, self._machine, library, ours=self._ours)
         recorded = workload_of(profile, library)
         threads = recorded.number("demand.threads")

@@ -67,11 +67,12 @@ def advise_command(
     if as_json:
         typer.echo(dumps(advice_json(told), indent=1))
         return
-    view = console()
+    # A launched command keeps standard output to itself.
+    view = console(stderr=any(target.kind == "command" for target in about.targets))
     view.print(advice_view(told, glyphs_for(view), all_doubts=everything))
     if out is not None:
         count = len(told.outcome.plan.changes)
-        typer.echo(f"\n{count} {'change' if count == 1 else 'changes'} planned in {out}: dna apply {out}")
+        view.print(f"\n{count} {'change' if count == 1 else 'changes'} planned in {out}: dna apply {out}", markup=False)
 
 
 def _told(gathered: Gathered, rules: Sequence[Rule]) -> Told:
