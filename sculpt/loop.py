@@ -7,6 +7,7 @@ was seen, proposed, chosen and done.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from sculpt.guard import Guard
 
 OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
 MODES = (OBSERVE, ADVISE, APPLY)
-CONTEXT_INTERVALS = 3
+CONTEXT_INTERVALS = 6
 """The context is the mean DNA of so many intervals: one alone is noisy."""
 RULES_EVERY = 4
 """Rules are asked anew after so many intervals at least, more where that would cost too much."""
@@ -79,7 +80,7 @@ class Loop:
 
     Args:
         kinds: what the objective is about, of ``rules.rule.EFFECTS``.
-        own_limit: share of one core that this process may use; past it rules are asked less often.
+        own_limit: share of one core that asking the rules may use; they are asked the less often for it.
     """
 
     name: str
@@ -110,8 +111,8 @@ class Loop:
         alerts: list[str] = []
         judged = self.judge(interval, self._stall_s)
         self._stall_s = 0.0
-        own_share = self._mind_own_cost(profile.interval_s)
-        self._ask_rules(profile.intervals, alerts)
+        own_share = self._own_share(profile.interval_s)
+        self._ask_rules(profile, alerts)
         before = self._in_force.name
         decision = self._decide(profile, judged, alerts)
         done = self._act(decision, alerts) if self.mode == APPLY else None
@@ -138,23 +139,24 @@ class Loop:
 
     # --- seeing
 
-    def _mind_own_cost(self, interval_s: float) -> float:
-        """Ask the rules half as often where the last interval cost too much, and by and by more often again."""
+    def _own_share(self, interval_s: float) -> float:
         now = time.process_time()
         share = (now - self._own_s) / interval_s
         self._own_s = now
-        if share > self.own_limit:
-            self._asked_every = min(2 * self._asked_every, 256)
-        elif share < self.own_limit / 2:
-            self._asked_every = max(self._asked_every - 1, RULES_EVERY)
         return share
 
-    def _ask_rules(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
-        """Ask the rules, except during a trial: what is in force then is not what is kept."""
+    def _ask_rules(self, profile: Profile, alerts: list[str]) -> None:
+        """Ask the rules, except during a trial: what is in force then is not what is kept. They are asked as often as their cost allows."""
         self._since_asked += 1
         if self.mode == OBSERVE or self._is_trying() or self._since_asked < self._asked_every:
             return
         self._since_asked = 0
+        began = time.process_time()
+        self._ask(profile.intervals, alerts)
+        allowed_s = self.own_limit * profile.interval_s
+        self._asked_every = max(RULES_EVERY, math.ceil((time.process_time() - began) / allowed_s))
+
+    def _ask(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
         try:
             workload = self.look(intervals)
             if workload is None:
