@@ -25,6 +25,8 @@ def furnished() -> FakeHost:
         "/proc/sys/kernel/numa_balancing": "1\n",
         "/proc/sys/vm/swappiness": "60\n",
         "/proc/sys/vm/zone_reclaim_mode": "0\n",
+        "/proc/sys/vm/dirty_background_ratio": "10\n",
+        "/proc/sys/vm/dirty_background_bytes": "0\n",
         "/proc/sys/vm/dirty_background_bytes": "0\n",
         "/proc/sys/vm/dirty_background_ratio": "10\n",
         "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
