@@ -20,11 +20,16 @@ from hal.host import Host
 # include/uapi/linux/bpf.h
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJ_INFO, RAW_TRACEPOINT_OPEN, MAP_LOOKUP_AND_DELETE_BATCH, ENABLE_STATS = 15, 17, 25, 32
-PROG_TRACEPOINT, PROG_PERF_EVENT, PROG_RAW_TRACEPOINT = 5, 7, 17
+PROG_KPROBE, PROG_TRACEPOINT, PROG_PERF_EVENT, PROG_RAW_TRACEPOINT = 2, 5, 7, 17
 MAP_HASH, MAP_ARRAY, MAP_LRU_HASH = 1, 2, 9
 F_MMAPABLE = 1 << 10
 
-_PROGRAM_TYPES = {"raw_tracepoint": PROG_RAW_TRACEPOINT, "perf_event": PROG_PERF_EVENT, "tracepoint": PROG_TRACEPOINT}
+_PROGRAM_TYPES = {
+    "raw_tracepoint": PROG_RAW_TRACEPOINT,
+    "perf_event": PROG_PERF_EVENT,
+    "tracepoint": PROG_TRACEPOINT,
+    "kprobe": PROG_KPROBE,  # the kernel's name for those of user space, too
+}
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
 _LOG_SIZE = 1 << 20
 _PAGE = mmap.PAGESIZE
@@ -244,7 +249,7 @@ class LoadedObject:
             raise
 
     def load(self, name: str, kind: str) -> BpfProgram:
-        """Load one program; ``kind`` is ``"raw_tracepoint"``, ``"tracepoint"`` or ``"perf_event"``."""
+        """Load one program; ``kind`` is ``"raw_tracepoint"``, ``"tracepoint"``, ``"perf_event"`` or ``"kprobe"``."""
         program = BpfProgram(self._host, self._specs[name], kind, self._order)
         self.programs[name] = program
         return program

@@ -1,0 +1,107 @@
+"""``postgresql:CONNECTION``: transactions a second of one database, asked through psql.
+
+CONNECTION is what psql takes: ``host=/run/postgresql dbname=shop``, or ``//user@host/shop`` after the colon as in a URI; or
+nothing, for what the PG... variables say. Passwords come from ~/.pgpass or PGPASSFILE.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from hal.host import Host
+from rl.errors import MetricError
+from rl.measured import THROUGHPUT, Problem
+from rl.sources.command import refuse_failed
+from rl.sources.found import Count, Source, SourceError
+
+_NO_SUCH_COMMAND = 127  # says env
+_QUESTION = (
+    "SELECT xact_commit + xact_rollback, pg_postmaster_start_time(), stats_reset"
+    " FROM pg_stat_database WHERE datname = current_database()"
+)
+
+
+def connection(rest: str) -> str:
+    """Return the connection string for psql; MetricError where it carries a password or makes no sense."""
+    if rest.startswith("//"):
+        try:
+            password = urlsplit(f"postgresql:{rest}").password
+        except ValueError as error:
+            raise MetricError(f"postgresql:{rest}: {error}", remedy=f"write it as in {SOURCE.example}") from error
+        if password is not None or "password=" in rest:
+            raise _seen()
+        return f"postgresql:{rest}"
+    if re.search(r"(?:^|\s)password\s*=", rest):
+        raise _seen()
+    if rest and not re.fullmatch(r"\s*(?:\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[^\s']+)\s*)+", rest):
+        raise MetricError(
+            f"postgresql:{rest}: neither 'name=value ...' nor a URI", remedy=f"write it as in {SOURCE.example}"
+        )
+    return rest
+
+
+def _seen() -> MetricError:
+    return MetricError(
+        "postgresql: a command line is seen by all users, passwords in it too", remedy="put the password into ~/.pgpass"
+    )
+
+
+def check(rest: str) -> None:
+    """Raise MetricError where psql could not connect with it, or everybody would see a password."""
+    connection(rest)
+
+
+@dataclass(slots=True)
+class PostgresqlFetch:
+    """One database."""
+
+    host: Host
+    argv: Sequence[str]
+    timeout_s: float
+    asked: int = 0
+
+    def fetch(self) -> Count:
+        """Ask the server."""
+        done = self.host.run(self.argv, timeout_s=self.timeout_s)
+        if done.status == _NO_SUCH_COMMAND:
+            raise SourceError(Problem.GONE, "psql is not installed: apt install postgresql-client")
+        refuse_failed("psql", done)
+        self.asked += 1
+        return count(done.stdout, own=self.asked - 1)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def count(answer: str, *, own: int) -> Count:
+    """Return transactions, less those of our own questions, from what psql printed."""
+    number, _, epoch = answer.strip().partition("|")
+    try:
+        transactions = float(number)
+    except ValueError as error:
+        raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {answer.strip()[:60]!r}") from error
+    if not math.isfinite(transactions):
+        raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {number}")
+    return Count(transactions - own, epoch, of_events=True)
+
+
+def _open(rest: str, kind: str, host: Host, timeout_s: float) -> PostgresqlFetch:
+    limit = f"PGCONNECT_TIMEOUT={max(round(timeout_s), 1)}"
+    target = ["-d", connection(rest)] if rest else []
+    # Without -w psql would wait for a password to be typed.
+    argv = ["env", limit, "PGAPPNAME=dna", "psql", "-X", "-A", "-t", "-q", "-w", *target, "-c", _QUESTION]
+    return PostgresqlFetch(host, argv, timeout_s)
+
+
+SOURCE = Source(
+    "postgresql",
+    "CONNECTION",
+    "throughput=postgresql:host=/run/postgresql dbname=shop user=dna",
+    (THROUGHPUT,),
+    check,
+    _open,
+)
