@@ -231,7 +231,7 @@ def numa_balancing_off_when_bound() -> Iterator[Wish]:
 
 
 @rule(
-    priority=8,
+    priority=9,
     expect="throughput +0..15 %",
     source="Documentation/admin-guide/sysctl/kernel.rst, numa_balancing",
     limits="Sampling takes page faults, worst for programs that live for seconds or share all pages among all threads. "
@@ -240,7 +240,7 @@ def numa_balancing_off_when_bound() -> Iterator[Wish]:
 @when(
     _SEVERAL_NODES,
     not_on_slow_memory(),
-    ~m.numa_balancing,
+    # Whether it is on or off: or a bound workload beside it would switch it off, this one on again, and so on for ever.
     movable(w),
     w.cpus.nodes >= m.nodes,
     w.memory.numa_locality < 0.6,

@@ -61,7 +61,8 @@ def read_far_ahead(disk: Thing) -> Iterator[Wish]:
         w.memory.fault_random_share > 0.5,
         all_of(~w.memory.fault_random_share.is_known, w.io.sequential_share < 0.3),
     ),
-    disk.read_ahead > "32 KiB",
+    # At 16 KiB too, where it changes nothing, so that a sequential reader does not set it up again and so on for ever.
+    disk.read_ahead >= "16 KiB",
 )
 def read_no_further(disk: Thing) -> Iterator[Wish]:
     """Faults here and there on mapped files: what is read around them is thrown away, and takes the disk's time and memory.

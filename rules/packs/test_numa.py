@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hal.settings import SYSTEM
 from rules.testing import Given, beside, given
 
 RULES = beside(__file__)
@@ -253,7 +254,7 @@ def test_balancing_is_off_for_a_bound_workload_that_the_machine_is_for() -> None
 
 def test_balancing_is_on_for_a_spread_workload_far_from_its_memory() -> None:
     spread = {**UNBOUND, "memory.numa_locality": 0.5, "demand.cores": 30.0, "demand.resident": "80 GiB", "intervals": 6}
-    off = {"numa_balancing": False}
+    off: Mapping[str, Any] = {"numa_balancing": False}
     assert asked(spread, facts=off).ask(RULES).settings("numa_balancing_on_when_spread") == {"memory.numa_balancing": 1}
     for change in (
         {"cpus.pinned": True},
@@ -264,7 +265,11 @@ def test_balancing_is_on_for_a_spread_workload_far_from_its_memory() -> None:
         {"cpus.nodes": 1},
     ):
         assert not fires("numa_balancing_on_when_spread", {**spread, **change}, facts=off), change
-    assert not fires("numa_balancing_on_when_spread", spread, facts={"numa_balancing": True})
+    # Beside a bound one that wants it off it stays on, on whichever side it begins.
+    bound = {**BOUND, "placement.here_share": 0.99, "demand.cores": 30.0, "intervals": 6}
+    for facts in (off, {"numa_balancing": True}):
+        said = given(spread, bound, machine=TWO, facts=facts).ask(RULES)
+        assert said.advice.config.values()["memory.numa_balancing", SYSTEM] == 1
 
 
 def test_zone_reclaim_is_off_for_who_lives_by_the_page_cache() -> None:

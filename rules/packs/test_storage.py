@@ -91,8 +91,11 @@ def test_faults_here_and_there_read_nothing_around_them() -> None:
     ):
         assert not fires("read_no_further", {**MAPPED, **change}, FLASH), change
     assert fires("read_no_further", {**MAPPED, "memory.fault_random_share": None, "io.sequential_share": 0.05}, FLASH)
-    assert not fires("read_no_further", MAPPED, {**FLASH, "read_ahead": "16 KiB"})
+    assert not fires("read_no_further", MAPPED, {**FLASH, "read_ahead": "4 KiB"})
     assert not fires("read_no_further", READER, FLASH)
+    for before in ("16 KiB", "128 KiB", "1 MiB"):  # beside a sequential reader it is the same whatever there was
+        said = ask(MAPPED, {**FLASH, "read_ahead": before}, READER)
+        assert [setting.value for setting in said.advice.config.settings] == [16], before
 
 
 # --- schedulers
