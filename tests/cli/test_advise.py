@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -174,6 +175,14 @@ def test_everything_is_in_the_json(mine: str, tmp_path: Path) -> None:
     assert found["failures"][0]["place"].endswith(f"mine.py:{RAISES}")
     assert found["cannot_tell"][0]["unknown"] == ["m.memory_channels_per_core"]
     assert {change["knob"] for change in found["plan"]["changes"]} == {"cpu.nice"}
+
+
+def test_every_field_of_the_json_is_described(mine: str, tmp_path: Path) -> None:
+    found = advice(RANDOM, "--topology", TWO_NODES, "--rules", mine, "--no-packs", folder=tmp_path)
+    described = set(re.findall(r"`(\w+)`", (ROOT / "docs/advise.md").read_text()))
+    rows = [found["proposals"], found["conflicts"], found["dropped"], found["refused"], found["failures"]]
+    names = {name for group in (*rows, found["cannot_tell"], found["workloads"]) for row in group for name in row}
+    assert {*found, *names} - described - {"remedy"} == set()
 
 
 def test_everything_is_told(mine: str, tmp_path: Path) -> None:
