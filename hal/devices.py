@@ -6,7 +6,7 @@ Reading changes nothing and needs no privilege. A file that is missing or makes 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hal.errors import HostError
@@ -169,6 +169,26 @@ def read(host: Host) -> Devices:
         Device(name, "gpu", "", _node(host, f"/sys/class/drm/{name}/device")) for name, at in screens.items() if not at
     )
     return Devices(pci, tuple(_on_node(nics, nodes)), tuple(_on_node(blocks, nodes)), others)
+
+
+def read_again(host: Host, known: Devices, *, of: Callable[[PciDevice], bool]) -> Devices:
+    """Return the devices now, given how they were: only those PCI functions are read again that are of interest.
+
+    A server has hundreds of functions, most of them parts of the processor. Where any has come or gone all are read.
+    """
+    there = _names(host, DEVICES, ADDRESS)
+    nics = tuple(_nic(host, name) for name in _backed(host, "/sys/class/net"))
+    blocks = tuple(_block(host, name) for name in _backed(host, "/sys/block"))
+    if there != [device.address for device in known.pci] or _named(nics, blocks) != _named(known.nics, known.blocks):
+        return read(host)
+    names = {name: device.address for device in known.pci for name in device.names}
+    pci = tuple(_pci(host, device.address, names) if of(device) else device for device in known.pci)
+    nodes = {device.address: device.node for device in pci}
+    return replace(known, pci=pci, nics=tuple(_on_node(nics, nodes)), blocks=tuple(_on_node(blocks, nodes)))
+
+
+def _named(nics: Iterable[Nic], blocks: Iterable[BlockDevice]) -> dict[str, str]:
+    return {**{nic.name: nic.address for nic in nics}, **{block.name: block.address for block in blocks}}
 
 
 def placed(found: Devices, shape: Topology) -> Devices:

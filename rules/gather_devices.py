@@ -35,6 +35,7 @@ class DeviceReader:
     def __init__(self, machine: Hardware, *, has_files: bool = True) -> None:
         self._machine = machine
         self._has_files = has_files
+        self._known = machine.devices
         self._irqs: dict[Subject, tuple[int, ...]] = {}
         self._before: dict[Subject, tuple[float, float]] = {}
 
@@ -42,12 +43,13 @@ class DeviceReader:
         """Return the devices now."""
         found = self._machine.devices
         if self._has_files:
-            found = devices.placed(devices.read(host), self._machine.topology)
+            self._known = devices.read_again(host, self._known, of=_is_of_interest)
+            found = devices.placed(self._known, self._machine.topology)
         functions = {device.address: device for device in found.pci}
         return (
             tuple(self._card(host, nic, functions.get(nic.address)) for nic in found.nics),
             tuple(self._disk(host, disk) for disk in found.blocks),
-            tuple(self._with_irqs(host, _pci(host, device)) for device in found.pci if device.kind != "bridge"),
+            tuple(self._with_irqs(host, _pci(host, device)) for device in found.pci if _is_of_interest(device)),
         )
 
     def _card(self, host: Host, nic: Nic, function: PciDevice | None) -> Thing:
@@ -81,6 +83,11 @@ class DeviceReader:
             except HalError:
                 return thing
         return replace(thing, irqs=self._irqs[thing.subject])
+
+
+def _is_of_interest(device: PciDevice) -> bool:
+    """Tell whether rules look at a function: it has a link, or is of a known kind; a virtual one has its physical one's."""
+    return device.kind != "bridge" and not device.physical and (device.kind != "pci" or device.link is not None)
 
 
 def _nic(host: Host, nic: Nic, function: PciDevice | None) -> Thing:

@@ -157,7 +157,7 @@ PCI: tuple[Fact, ...] = (
     Fact("max_read_request", "B", "largest read request"),
     Fact("aspm", WORD, "active state power management of the link: off, l0s, l1 or l0s,l1"),
 )
-"""Of ``pci``: each PCI device that is no bridge."""
+"""Of ``pci``: each PCI device; bridges, virtual functions and parts of the processor are left out."""
 
 TABLES: dict[str, tuple[Fact, ...]] = {
     "w": WORKLOAD,
@@ -175,7 +175,7 @@ MEANING = {
     "m": "the machine",
     "nic": "each network card",
     "disk": "each disk",
-    "pci": "each PCI device that is no bridge",
+    "pci": "each PCI device, bridges, virtual functions and parts of the processor left out",
 }
 FACTS: dict[str, Fact] = {f"{word}.{fact.name}": fact for word, table in TABLES.items() for fact in table}
 """Every fact by its whole name."""

@@ -598,4 +598,4 @@ nic = Nic("nic")
 disk = Disk("disk")
 """Each disk."""
 pci = Pci("pci")
-"""Each pci device that is no bridge."""
+"""Each pci device, bridges, virtual functions and parts of the processor left out."""

@@ -13,7 +13,7 @@ from rules import gather
 from rules.errors import RuleError
 from rules.gather import MachineReader
 from rules.tables import DISK, FLAG, MACHINE, NIC, PCI, WORD
-from tests.hal.machines import MACHINES
+from tests.hal.machines import MACHINES, Tree
 from tests.rules.furnished import DISK as DISK_NAME
 from tests.rules.furnished import NIC as NIC_NAME
 from tests.rules.furnished import busier, furnished
@@ -167,3 +167,22 @@ def test_how_deep_a_cpu_may_sleep_heeds_its_limit(limit: str, deepest: float) ->
     host = furnished()
     host.files["/sys/devices/system/cpu/cpu0/power/pm_qos_resume_latency_us"] = f"{limit}\n"
     assert deepest_idle_s(host, 0) == pytest.approx(deepest)
+
+
+def test_pci_functions_that_nothing_can_be_said_of_are_left_out() -> None:
+    names = {pci.name for pci in MachineReader(furnished()).read().pcis}
+    assert {"0000:81:00.0", "0000:41:00.0", "0000:c1:00.0", "0000:01:00.0"} == names
+
+
+def test_a_card_that_is_plugged_in_later_is_there() -> None:
+    host = furnished()
+    reader = MachineReader(host)
+    tree = Tree(host.files, host.links)
+    card = tree.pci("0000:a1:00.0", 0x020000, node=6, link=("8.0 GT/s PCIe", 8, "8.0 GT/s PCIe", 8))
+    tree.nic("late0", card, queues=(2, 2), speed=10_000)
+    machine = reader.read()
+    assert {nic.name: nic.node for nic in machine.nics}["late0"] == 6
+    assert "0000:a1:00.0" in {pci.name for pci in machine.pcis}
+    link = f"{card}/current_link_width"
+    host.files[link] = "4\n"
+    assert next(pci for pci in reader.read().pcis if pci.name == "0000:a1:00.0").values["reduced"] is True
