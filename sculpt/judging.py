@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dna.vector import Interval
-from rl.measured import Problem
+from hal.host import Host
+from rl.measured import Metric, Problem
 from rl.proxies import NO_PROXY, Proxy, proxy_for
+from rl.reward import open_reader
 from rl.sources.reader import SourceReader, read_all
 from sculpt.loop import Judged
 from sculpt.objective import Objective, Reward
@@ -72,3 +74,22 @@ def judged(reward: Reward) -> Judged:
     """Return a reward as the loop takes it."""
     values = tuple((str(metric), one.value) for metric, one in reward.parts)
     return Judged(reward.value, reward.because, values)
+
+
+def open_judge(metrics: Sequence[Metric], host: Host) -> ByMetrics | ByProxy:
+    """Open what a workload is judged by: these metrics, or where there are none a proxy that its profile shows.
+
+    Raises:
+        MetricError: this machine does not have one of them, or this user may not read it.
+    """
+    if not metrics:
+        return ByProxy()
+    readers: list[SourceReader] = []
+    try:
+        for metric in metrics:
+            readers.append(open_reader(metric, host))
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    return ByMetrics(Objective(tuple(metrics)), readers)

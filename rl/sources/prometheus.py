@@ -121,7 +121,7 @@ def _matching(text: str, selection: Selection) -> tuple[Family, list[Sample], st
     epoch = next(
         (str(family.samples[0].value) for family in families if family.name == _STARTED and family.samples), ""
     )
-    named = [family for family in families if _is_named(family, selection.name)]
+    named = _named(families, selection.name)
     matching = [(family, sample) for family in named for sample in family.samples if selection.takes(sample.labels)]
     if not matching:
         there = "there is, but with other labels" if named else "there is none"
@@ -141,11 +141,13 @@ def _stem(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
 
 
-def _is_named(family: Family, name: str) -> bool:
-    """The parser names a counter without its _total, and one that came without with."""
-    if family.type in ("histogram", "summary"):
-        return name in (family.name, *(f"{family.name}{suffix}" for suffix in ("_bucket", "_count", "_sum")))
-    return name == family.name or (family.type == "counter" and name == f"{family.name}_total")
+def _named(families: Sequence[Family], name: str) -> list[Family]:
+    """Return the families of a name: as a line bears it, else as its TYPE does.
+
+    The parser takes the _total from the names of counters' families, and adds it to the lines of those that came without.
+    """
+    by_line = [family for family in families if any(sample.name == name for sample in family.samples)]
+    return by_line or [family for family in families if family.name == name]
 
 
 def _count(samples: Sequence[Sample], epoch: str) -> Count:

@@ -91,6 +91,7 @@ class SourceReader:
         self._interpreter = Interpreter(metric, patience)
         self._attempt: _Attempt | None = None
         self._until = 0.0
+        self._is_late = False
         self._at_ns = 0
         self._closed = False
 
@@ -106,6 +107,7 @@ class SourceReader:
         if self._attempt is not None and not self._attempt.done.is_set():
             return
         self._until = time.monotonic() + self._timeout_s
+        self._is_late = False
         self._attempt = _Attempt(self._fetch, self._clock)
 
     def finish(self, now: float) -> Measured:
@@ -113,7 +115,8 @@ class SourceReader:
         attempt = self._attempt
         if attempt is None:
             return self._interpreter.fail(Problem.GONE, "it is closed", now)
-        if not attempt.done.wait(max(self._until - time.monotonic(), 0)):
+        if self._is_late or not attempt.done.wait(max(self._until - time.monotonic(), 0)):
+            self._is_late = True  # what it will answer is of this interval, and none of a later one's
             return self._interpreter.fail(Problem.SLOW, f"no answer within {self._timeout_s:g} s", now)
         if attempt.error is not None:
             return self._failed(attempt.error, now)
