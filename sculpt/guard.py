@@ -116,7 +116,9 @@ def read_guard(path: str | Path) -> Guard:
             _hold_ours(Path(path), os.fstat(file.fileno()))
             data = tomllib.load(file)
     except OSError as error:
-        raise GuardFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise GuardFileError(
+            f"{path} cannot be read: {error.strerror}", remedy="Give a TOML file: see docs/sculpt.md."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GuardFileError(f"{path} is no TOML: {error}") from error
     try:

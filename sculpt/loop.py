@@ -20,8 +20,8 @@ from dna.vector import DIMENSIONS, Interval, Profile
 from hal.errors import HalError
 from hal.host import Host
 from hal.settings import Plan, Setting
-from rl.learner import Decision, Learner, Seen
-from rl.policy import Context
+from rl.learner import HOLD, Decision, Learner, Seen
+from rl.policy import BASELINE, Arm, Context
 from rules.advice import Advisor
 from rules.situation import Machine, Situation, Workload
 from sculpt.actuator import Actuator, Done
@@ -179,8 +179,11 @@ class Loop:
 
     def _decide(self, profile: Profile, judged: Judged, alerts: list[str]) -> Decision:
         interval = profile.intervals[-1]
+        if self.mode != APPLY:
+            proposed = ", ".join(candidate.name for candidate in self._found.candidates[1:])
+            return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}" if proposed else "watched only")
         arms = tuple(candidate.arm for candidate in self._startable(alerts))
-        if self.mode == APPLY and (lost := self.actuator.lost()):
+        if lost := self.actuator.lost():
             alerts.append(f"somebody else sets what we set: {'; '.join(lost[:3])}")
             self._disown(interval.t)
             arms = arms[:1]
@@ -188,7 +191,7 @@ class Loop:
             interval.t,
             profile.interval_s,
             self._context(profile.intervals),
-            arms if self.mode == APPLY else arms[:1],
+            arms,
             judged.reward,
             self._in_force.name,
             novelty=interval.novelty or 0.0,

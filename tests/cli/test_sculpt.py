@@ -1,0 +1,93 @@
+"""``dna sculpt``: what it takes, what it refuses, and its report, on a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    own = {"DNA_SCULPT": str(tmp_path / "runs"), "DNA_JOURNAL": str(tmp_path / "journal")}
+    return {**os.environ, **own, "DNA_STORE": str(tmp_path / "history.db")}
+
+
+@pytest.fixture
+def busy() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def dna(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sculpt"], "no target"),
+        (["sculpt", "--pid", "1", "--mode", "sculpt"], "--mode"),
+        (["sculpt", "--pid", "1", "--on-exit", "leave"], "--on-exit"),
+        (["sculpt", "--pid", "1", "--metric", "speed=file:/x"], "speed"),
+        (["sculpt", "--pid", "1", "--guard", "/nonexistent.toml"], "cannot be read"),
+        (["sculpt", "--pid", "1", "--interval", "0"], "interval"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_remedy(
+    environment: dict[str, str], arguments: list[str], message: str
+) -> None:
+    done = dna(environment, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_target_that_is_not_there_exits_3(environment: dict[str, str]) -> None:
+    done = dna(environment, "sculpt", "--pid", str(2**22 - 3), "--duration", "1")
+    assert done.returncode == 3, done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_is_recorded_and_told(environment: dict[str, str], busy: int, tmp_path: Path) -> None:
+    rate = tmp_path / "rate"
+    rate.write_text("100\n")
+    metric = f"throughput=file:{rate}"
+    done = dna(
+        environment, "sculpt", "--pid", str(busy), "--mode", "advise", "--metric", metric,
+        "--interval", "0.5", "--duration", "3", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(steps) >= 4
+    assert {step["in_force"] for step in steps} == {"baseline"}
+    told = dna(environment, "sculpt", "report", "--json")
+    assert json.loads(told.stdout)["steps"] == len(steps)
+    text = dna(environment, "sculpt", "report")
+    assert "mode advise" in text.stdout
+    assert "It ended (duration)" in text.stdout
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_report_of_nothing_says_so(environment: dict[str, str]) -> None:
+    done = dna(environment, "sculpt", "report")
+    assert done.returncode == 1
+    assert "there is no run" in done.stderr
