@@ -26,9 +26,9 @@ from rules.errors import NOWHERE
 from rules.formula import Column, Literal, columns_of, literals, rule_formula
 from rules.gather import described_machine
 from rules.language import Facts, Term, compare
-from rules.loader import shipped_rules
 from rules.rule import Rule
 from rules.situation import Machine, Situation, Workload
+from rules.sources import Sources, load_all
 
 SIZES = (10, 100, 1000)
 LIMIT_US = 200.0
@@ -184,7 +184,7 @@ def tick(report: Report, given: Options) -> None:
     draw = random.Random(given.seed)
     machine: Machine = described_machine(TOPOLOGY)
     workloads = tuple(Workload(f"w{n}", tree(n + 2, 1), random_values(draw)) for n in range(WORKLOADS))
-    rules = shipped_rules()
+    rules = load_all(Sources(user=None, system=None)).rules
     single = [rule for rule in rules if "o" not in rule.variables]
     situation = Situation(machine, workloads)
 

@@ -27,8 +27,6 @@ def furnished() -> FakeHost:
         "/proc/sys/vm/zone_reclaim_mode": "0\n",
         "/proc/sys/vm/dirty_background_ratio": "10\n",
         "/proc/sys/vm/dirty_background_bytes": "0\n",
-        "/proc/sys/vm/dirty_background_bytes": "0\n",
-        "/proc/sys/vm/dirty_background_ratio": "10\n",
         "/sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
         "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": "2097152\n",
         f"{CPU}/cpufreq/policy0/scaling_governor": "schedutil\n",
