@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rules.errors import RuleError
@@ -64,5 +64,5 @@ def work_on(paths: Sequence[Path], sources: Sources) -> Work:
     for path in paths:
         if not path.exists():
             raise RuleError(f"{path}: there is no such file", remedy="Give a rule file, or a folder of them.")
-    files, broken = load_each(find(replace(sources, given=tuple(paths), user=None, system=None)))
+    files, broken = load_each(find(Sources(tuple(paths), system=None)))
     return Work(tuple(files), tuple(broken), tuple(everything), tuple(left_out))

@@ -25,8 +25,8 @@ from rules.trust import Source, Stamp, read_trusted, stamp_of
 
 LOAD_LIMIT_S = 10.0
 """What running a rule file may take."""
-SHIPPED, SYSTEM, USER, GIVEN = "shipped", "system", "user", "given"
-ORIGINS = (SHIPPED, SYSTEM, USER, GIVEN)
+SHIPPED, SYSTEM, USER, ENVIRONMENT, GIVEN = "shipped", "system", "user", "environment", "given"
+ORIGINS = (SHIPPED, SYSTEM, USER, ENVIRONMENT, GIVEN)
 """Where a rule file comes from; one of a later origin counts before one of an earlier."""
 PACKS = Path(__file__).resolve().parent / "packs"
 """The shipped packs."""

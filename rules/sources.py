@@ -1,7 +1,8 @@
 """Where rules come from: files that are named, the user's and the system's folder, and the packs that are shipped.
 
 =============  =====================================================================================================
-given          ``--rules PATH`` (a file, or a folder of them), and those in ``DNA_RULES``, separated as in ``PATH``
+given          ``--rules PATH``: a file, or a folder of them
+environment    those in ``DNA_RULES``, separated as in ``PATH``
 user           ``$XDG_CONFIG_HOME/workload-dna/rules/*.py`` (``~/.config`` by default); not for root
 system         ``/etc/workload-dna/rules/*.py``
 shipped        the packs, all or those that are named
@@ -22,12 +23,12 @@ from importlib import import_module
 from pathlib import Path
 
 from rules.errors import RuleError
-from rules.loader import GIVEN, ORIGINS, PACKS, SHIPPED, SYSTEM, USER, RuleFile, load, of_module
+from rules.loader import ENVIRONMENT, GIVEN, ORIGINS, PACKS, SHIPPED, SYSTEM, USER, RuleFile, load, of_module
 from rules.rule import Rule
 from rules.trust import list_trusted
 
 SYSTEM_FOLDER = Path("/etc/workload-dna/rules")
-ENVIRONMENT = "DNA_RULES"
+VARIABLE = "DNA_RULES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Sources:
     """Shipped packs by name; None: all of them."""
     user: Path | None = None
     system: Path | None = SYSTEM_FOLDER
+    environment: tuple[Path, ...] = ()
+    """Files and folders that the environment names."""
 
     @classmethod
     def of(
@@ -55,12 +58,16 @@ class Sources:
         Raises:
             RuleError: a pack does not exist.
         """
-        named = [*map(Path, given), *map(Path, filter(None, environment.get(ENVIRONMENT, "").split(os.pathsep)))]
+        named = filter(None, environment.get(VARIABLE, "").split(os.pathsep))
         for pack in packs or ():
             if pack not in shipped():
                 raise RuleError(f"there is no pack {pack!r}", remedy=f"There is: {', '.join(shipped())}.")
-        user = user_folder(environment, euid=euid)
-        return cls(tuple(path.expanduser() for path in named), None if packs is None else tuple(packs), user)
+        return cls(
+            tuple(Path(path).expanduser() for path in given),
+            None if packs is None else tuple(packs),
+            user_folder(environment, euid=euid),
+            environment=tuple(Path(path).expanduser() for path in named),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +129,15 @@ def find(sources: Sources) -> tuple[Found, ...]:
 
 
 def _find(sources: Sources) -> Iterator[Found]:
-    for path in sources.given:
+    named = [(path, GIVEN) for path in sources.given] + [(path, ENVIRONMENT) for path in sources.environment]
+    for path, origin in named:
         if path.is_dir():
-            yield from (Found(one, GIVEN) for one in files_in(path))
+            yield from (Found(one, origin) for one in files_in(path))
         else:
             if not is_rule_file(path.name):
-                raise RuleError(f"{path}: that is no rule file", remedy="Give a Python file whose name is not test_*.")
-            yield Found(path, GIVEN)
+                what = "that is no rule file" if path.exists() else "there is no such file or folder"
+                raise RuleError(f"{path}: {what}", remedy="Give a folder, or a Python file whose name is not test_*.")
+            yield Found(path, origin)
     for folder, origin in ((sources.user, USER), (sources.system, SYSTEM)):
         if folder is not None and folder.is_dir():
             yield from (Found(one, origin) for one in files_in(folder))

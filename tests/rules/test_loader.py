@@ -238,7 +238,8 @@ def test_folders_that_are_not_there_are_no_matter_but_what_is_named_is(tmp_path:
 def test_the_environment_names_files_and_folders(tmp_path: Path) -> None:
     environment = {"DNA_RULES": f"/a.py{os.pathsep}{os.pathsep}/b", "HOME": "/home/u"}
     found = Sources.of(["/c.py"], environment=environment, euid=1000)
-    assert found.given == (Path("/c.py"), Path("/a.py"), Path("/b"))
+    assert found.given == (Path("/c.py"),)
+    assert found.environment == (Path("/a.py"), Path("/b"))
     assert found.user == Path("/home/u/.config/workload-dna/rules")
     assert user_folder({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}, euid=1000) == Path("/x/workload-dna/rules")
     assert user_folder({"XDG_CONFIG_HOME": "relative", "HOME": "/h"}, euid=1000) == Path(
@@ -269,6 +270,13 @@ def test_a_rule_nearer_to_the_user_takes_the_place_of_another_of_its_identity(wr
     by, replaced = loaded.replaced["mine.one"]
     assert (by.priority, replaced.priority) == (5, 3)
     assert loaded.file_of(by).origin == "user"
+
+
+def test_what_an_option_names_counts_before_what_the_environment_does(write: Write) -> None:
+    option, variable = write(ONE, "a/mine.py"), write(ONE.replace("priority=3", "priority=5"), "b/mine.py")
+    loaded = load_all(Sources((option,), (), None, None, (variable,)))
+    assert [rule.priority for rule in loaded.rules] == [3]
+    assert loaded.replaced["mine.one"][1].priority == 5
 
 
 def test_a_shipped_rule_is_replaced_by_pack_and_name(write: Write, tmp_path: Path) -> None:
