@@ -203,10 +203,11 @@ def _refuse_foreign(host: Host, target: Target, members: Members) -> None:
     if owners and host.euid() not in owners:
         import sys
 
+        name = sys.argv[0] if sys.argv[0].endswith("dna") else "dna"
+        command = next((word for word in sys.argv[1:2] if word in ("advise", "profile")), "profile")
         words = f"--{target.kind} {shlex.quote(target.value)}"
         raise PermissionNeededError(
-            f"{target} belongs to another user",
-            remedy=f"profile it as root: sudo {sys.argv[0] if sys.argv[0].endswith('dna') else 'dna'} profile {words}",
+            f"{target} belongs to another user", remedy=f"do it as root: sudo {name} {command} {words}"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hal.errors import HostError
 from hal.host import Host
-from hal.mappings import PAGE, Mapping, Window, huge_page_size, own_pages, read_mappings
+from hal.mappings import HUGE_SIZE_FILE, PAGE, Mapping, Window, huge_page_size, own_pages, read_mappings
 
 MADV_COLLAPSE = 25
 _AT_ONCE = 8
@@ -49,6 +49,14 @@ class HugeShare:
 
     huge: int
     possible: int
+
+
+def kernel_collapses(host: Host) -> bool:
+    """Tell whether this kernel knows the advice, whoever asks: by giving it on none of one's own memory."""
+    try:
+        return host.exists(HUGE_SIZE_FILE) and host.syscall("madvise", 0, 0, MADV_COLLAPSE) == 0
+    except HostError:
+        return False
 
 
 def is_switched_off(host: Host, pid: int) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hal import cgroups, owners
 from hal import machine as hardware
 from hal.activity import CpuTime, cpu_time, deepest_idle_s, idle_share, load_average, swap_bytes
+from hal.collapse import kernel_collapses
 from hal.errors import HalError
 from hal.glimpse import glimpse
 from hal.host import Host
@@ -134,8 +135,8 @@ def _of_the_start(host: Host, machine: Hardware) -> dict[str, object]:
         "memory_channels_per_core": channels / machine.topology.core_count if channels else None,
         "virtual": is_virtual(host),
         "cgroup_version": _cgroup_version(host),
-        # It depends on kernel and privilege only, and asking takes a system call of its own.
-        "hugepages.available": all_knobs()["memory.hugepages"].support(host).works,
+        # Who may not set it is to hear that it is due all the same: the plan says what privilege it takes.
+        "hugepages.available": all_knobs()["memory.hugepages"].support(host).works or kernel_collapses(host),
     }
 
 

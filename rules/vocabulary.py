@@ -425,7 +425,7 @@ class _MachineHugepages(Words):
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
         self.available = Flag(f"{prefix}.available")
-        """A running process's memory can be made huge pages (memory.hugepages works)."""
+        """The kernel can make huge pages of a running process's memory (memory.hugepages)."""
         self.mode = Word(f"{prefix}.mode")
         """Transparent huge pages: always, madvise or never."""
 

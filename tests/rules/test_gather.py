@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hal.activity import deepest_idle_s
-from hal.fake import FakeHost
+from hal.fake import FakeHost, SyscallHandler
 from hal.host import LinuxHost
 from hal.hypervisor import is_virtual
 from hal.memory_channels import memory_channels
@@ -186,3 +186,14 @@ def test_a_card_that_is_plugged_in_later_is_there() -> None:
     link = f"{card}/current_link_width"
     host.files[link] = "4\n"
     assert next(pci for pci in reader.read().pcis if pci.name == "0000:a1:00.0").values["reduced"] is True
+
+
+@pytest.mark.parametrize(("answers", "available"), [({"madvise": lambda *_: 0}, True), ({}, False)])
+def test_huge_pages_are_to_be_had_also_for_who_may_not_make_them(
+    answers: dict[str, SyscallHandler], available: bool
+) -> None:
+    host = furnished()
+    host.syscalls |= answers
+    host._uid = 1000
+    host.files["/proc/self/status"] = "CapEff:\t0000000000000000\n"
+    assert MachineReader(host).read().values["hugepages.available"] is available
