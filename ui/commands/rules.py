@@ -66,7 +66,7 @@ def check_command(
     no_packs: options.NoPacks = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check rules without running them: unknown facts, wrong units, what never holds, whose settings quarrel; exit 1 if anything is found."""
+    """Check rule files: unknown facts, wrong units, what never holds, whose settings quarrel; exit 1 if anything is found."""
     from dna.export import dumps
     from ui.glyphs import glyphs_for
     from ui.output import console
