@@ -97,7 +97,9 @@ MACHINE: tuple[Fact, ...] = (
     Fact("idle_share", "share", "CPU time that nobody used, since the situation was begun to be watched", 0.0, 1.0),
     Fact("swap", "B", "swap space"),
     Fact("cgroup_version", "1", "1 or 2"),
-    Fact("hugepages.available", FLAG, "the kernel can make huge pages of a running process's memory (memory.hugepages)"),
+    Fact(
+        "hugepages.available", FLAG, "the kernel can make huge pages of a running process's memory (memory.hugepages)"
+    ),
     Fact("hugepages.mode", WORD, "transparent huge pages: always, madvise or never"),
     Fact("numa_balancing", FLAG, "the kernel moves pages to the nodes that use them (AutoNUMA)"),
     Fact("zone_reclaim", FLAG, "a full node's memory is reclaimed before a farther one's is used"),
