@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def write_new(path: Path) -> tuple[Path, Path]:
             raise RuleError(f"{one} is there already", remedy="Give another name: nothing is overwritten.")
     words = {"name": path.stem, "file": path.name}
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_folder(path.absolute().parent)
         _write(path, _RULES.format(**words))
         try:
             _write(test, _TEST.format(**words))
@@ -92,6 +93,13 @@ def write_new(path: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise RuleError(f"cannot write {error.filename}: {error.strerror}") from error
     return path, test
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, which nobody else can write, whatever the umask."""
+    for one in reversed((folder, *folder.parents)):
+        with contextlib.suppress(FileExistsError):
+            one.mkdir(mode=0o755)
 
 
 def _write(path: Path, text: str) -> None:

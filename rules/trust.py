@@ -174,8 +174,8 @@ class _Way:
         """Raise if anything was wrong."""
         if self.faults:
             raise UntrustedError(
-                f"{path} is not run, because others can change it: {'; '.join(self.faults)}",
-                remedy=f"Read what it does, then: {'; '.join(self.remedies)}",
+                f"{path} is not used, because others can change it: {'; '.join(self.faults)}",
+                remedy=f"See that it does what you want, then: {'; '.join(self.remedies)}",
             )
 
     def _look_at_owner(self, path: str, status: os.stat_result) -> None:
