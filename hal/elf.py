@@ -95,8 +95,9 @@ def find_function(host: Host, path: str, name: str) -> Function:
         ElfError: it is no such file, or has no function of that name that a probe could be placed on.
     """
     host.file_size(path)  # refuses what is no regular file: a device would never end
-    file = _File(host.read_bytes(path), path)
+    data = host.read_bytes(path)
     try:
+        file = _File(data, path)
         sections = file.sections()
         found = set(file.symbols(name, sections))
         offsets = {file.offset_of(address) for kind, address in found if kind == _FUNCTION}

@@ -28,6 +28,8 @@ class Count:
     """Changes when the counter begins again, where the source says so."""
     stamp_s: float | None = None
     """When it was counted, where the source says so, in seconds on its clock."""
+    own: float = 0.0
+    """How much of it one read adds by itself, about: it is taken off, and up to twice as much is nothing."""
     of_events: bool = False
     """It is known to count separate events one by one, not bytes or joules."""
 

@@ -89,10 +89,11 @@ class Interpreter:
         if isinstance(seconds, str):
             return self._none(Problem.CLOCK, seconds)
         counted = now.value - before.value
-        if counted == 0 or seconds == 0:
+        if counted <= 2 * now.own or seconds == 0:
             self._still += 1
             return self._unchanged("nothing counted")
         self._still = 0
+        counted -= now.own
         return self._value(counted / seconds, noise=counted**-0.5 if now.of_events else None)
 
     # --- buckets

@@ -62,23 +62,21 @@ class PostgresqlFetch:
     host: Host
     argv: Sequence[str]
     timeout_s: float
-    asked: int = 0
 
     def fetch(self) -> Count:
         """Ask the server."""
         done = self.host.run(self.argv, timeout_s=self.timeout_s)
         if done.status == _NO_SUCH_COMMAND:
             raise SourceError(Problem.GONE, "psql is not installed: apt install postgresql-client")
-        refuse_failed("psql", done)
-        self.asked += 1
-        return count(done.stdout, own=self.asked - 1)
+        refuse_failed("psql", done, line=0)
+        return count(done.stdout)
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def count(answer: str, *, own: int) -> Count:
-    """Return transactions, less those of our own questions, from what psql printed."""
+def count(answer: str) -> Count:
+    """Return transactions from what psql printed; one of each interval is our own question."""
     number, _, epoch = answer.strip().partition("|")
     try:
         transactions = float(number)
@@ -86,7 +84,8 @@ def count(answer: str, *, own: int) -> Count:
         raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {answer.strip()[:60]!r}") from error
     if not math.isfinite(transactions):
         raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {number}")
-    return Count(transactions - own, epoch, of_events=True)
+    # That it is counted a little after psql has ended, so by the next read or the one after.
+    return Count(transactions, epoch, own=1.0, of_events=True)
 
 
 def _open(rest: str, kind: str, host: Host, timeout_s: float) -> PostgresqlFetch:

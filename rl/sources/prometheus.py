@@ -238,6 +238,10 @@ def get(url: SplitResult, timeout_s: float) -> str:
         connection.close()
     if len(body) > MOST_BYTES:
         raise SourceError(Problem.REFUSED, f"{url.netloc}{path} answers with more than 16 MiB")
+    if answer.length:
+        raise SourceError(Problem.REFUSED, f"the answer of {url.netloc}{path} was cut off")
+    if answer.length is None and not answer.chunked:
+        body = body[: body.rfind(b"\n") + 1]  # it may have been cut off, in the middle of a number too
     return body.decode("utf-8", "replace")
 
 

@@ -75,6 +75,7 @@ class RateFetch:
 
     def fetch(self) -> Found:
         """Return calls since it was opened."""
+        self._brake.hold()
         count = self._probe.count()
         self._brake.mind(count, self)
         return Count(float(count), of_events=True)
@@ -104,6 +105,7 @@ class DurationFetch:
 
     def fetch(self) -> Found:
         """Return calls by duration since it was opened."""
+        self._brake.hold()
         if self._counts is None:
             raise SourceError(Problem.GONE, "it is closed")
         counts = self._counts["buckets"].sum(axis=0, dtype=np.uint64)
@@ -148,17 +150,21 @@ class _Brake:
     _at_ns: int = 0
     _refused: str = ""
 
+    def hold(self) -> None:
+        """Raise SourceError where the probe was taken away."""
+        if self._refused:
+            raise SourceError(Problem.REFUSED, self._refused)
+
     def mind(self, count: int, fetch: Fetch) -> None:
-        """Look at how fast the count grows; close and raise SourceError where that is too much, from then on always."""
+        """Look at how fast the count grows; close and raise SourceError where that is too much."""
         now = self.host.monotonic_ns()
-        if self._at_ns and not self._refused:
+        if self._at_ns:
             rate = (count - self._count) / max((now - self._at_ns) * 1e-9, 1e-3)
             if rate > MOST_CALLS_PER_S:
                 self._refused = too_often(self.function, rate)
                 fetch.close()
         self._count, self._at_ns = count, now
-        if self._refused:
-            raise SourceError(Problem.REFUSED, self._refused)
+        self.hold()
 
 
 def too_often(function: str, rate: float) -> str:

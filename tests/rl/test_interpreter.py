@@ -118,6 +118,13 @@ def test_a_counter_is_no_latency_and_a_histogram_no_power() -> None:
     assert problems(readings(ENERGY, Spread((1.0,), (5.0,)))) == [Problem.UNFIT]
 
 
+def test_what_reading_adds_is_no_work() -> None:
+    counts = [Count(value, own=1.0) for value in (0.0, 1.0, 3.0, 54.0)]
+    measured = readings(THROUGHPUT, *counts)
+    assert problems(measured) == [Problem.FIRST, Problem.UNCHANGED, Problem.UNCHANGED, None]
+    assert measured[3].value == 10.0
+
+
 # --- levels
 
 

@@ -198,12 +198,12 @@ def test_what_is_no_histogram_is_refused(reply: Reply) -> None:
 # --- PostgreSQL
 
 
-def test_transactions_are_counted_less_our_own() -> None:
+def test_transactions_are_counted_and_which_are_our_own() -> None:
     answer = "1042|2026-01-01 10:00:00+00|\n"
-    assert postgresql.count(answer, own=2) == Count(1040.0, "2026-01-01 10:00:00+00|", of_events=True)
+    assert postgresql.count(answer) == Count(1042.0, "2026-01-01 10:00:00+00|", own=1.0, of_events=True)
     for bad in ("", "x|y|z", "nan|a|b", "(0 rows)"):
         with pytest.raises(SourceError):
-            postgresql.count(bad, own=0)
+            postgresql.count(bad)
 
 
 def test_psql_that_fails_or_is_missing_is_named() -> None:
@@ -212,7 +212,7 @@ def test_psql_that_fails_or_is_missing_is_named() -> None:
     missing = reader.read(0.0)
     assert missing.problem is Problem.GONE
     assert "postgresql-client" in missing.because
-    host.commands["env"] = CommandResult(2, "", "psql: error: connection to server failed\nFATAL: no such role\n")
+    host.commands["env"] = CommandResult(2, "", "psql: error: FATAL: no such role\n\tand more\n")
     refused = reader.read(1.0)
     assert refused.problem is Problem.REFUSED
     assert "no such role" in refused.because
