@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rules.errors import RuleError
 from rules.formula import Column, Formula, Literal, columns_of, rule_formula
@@ -81,48 +81,55 @@ def _maker(matcher: str) -> Callable[[Sequence[Rule]], Matcher]:
 
 
 class PlainMatcher:
-    """Rules as one Python function over their columns."""
+    """Rules as one Python function. A column is worked out when a rule first comes to it: most fail at their first comparison."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        made = [rule_formula(rule.conditions) for rule in rules]
-        self._columns = [column.of for column in columns_of(made)]
-        self._decide = _compiled(made)
+        self._decide = _compiled([rule_formula(rule.conditions) for rule in rules])
 
     def matches(self, facts: Facts) -> list[int]:
         """See ``Matcher``."""
         found: list[int] = []
-        self._decide([_nan(of(facts)) for of in self._columns], found.append)
+        self._decide(facts, found.append)
         return found
 
 
 _NAN = float("nan")
+"""Unknown, while conditions are evaluated: no comparison holds of it but !=."""
 
 
-def _nan(value: int | None) -> float:
-    """Return what no comparison but != holds of, for unknown."""
-    return _NAN if value is None else value
-
-
-def _compiled(made: Sequence[Formula]) -> Callable[[list[float], Callable[[int], None]], None]:
+def _compiled(made: Sequence[Formula]) -> Callable[[Facts, Callable[[int], None]], None]:
     """Return a function that appends the number of each formula that holds.
 
     The source is made of our own names and whole numbers only. One function of thousands of ``if`` statements takes Python's
     compiler no longer than many small ones, and runs faster than anything that walks a tree.
     """
-    names = {column: f"c[{number}]" for number, column in enumerate(columns_of(made))}
-    lines = ["def decide(c, add):"]
+    columns = columns_of(made)
+    names = {column: f"c{number}" for number, column in enumerate(columns)}
+    unset = "".join(f"{name} = " for name in names.values())
+    lines = ["def decide(f, add):", f" {unset}None"]
     for number, formula in enumerate(made):
         lines += [f" if {_source(formula, names)}: add({number})"]
-    scope: dict[str, Callable[[list[float], Callable[[int], None]], None]] = {}
-    exec("\n".join([*lines, " return"]), scope)
-    return scope["decide"]
+    scope: dict[str, Any] = {f"of_{name}": _known_or_nan(column) for column, name in names.items()}
+    exec("\n".join(lines), scope)
+    return scope["decide"]  # type: ignore[no-any-return]
+
+
+def _known_or_nan(column: Column) -> Callable[[Facts], float]:
+    of = column.of
+
+    def value(facts: Facts) -> float:
+        found = of(facts)
+        return _NAN if found is None else found
+
+    return value
 
 
 def _source(formula: Formula, names: dict[Column, str]) -> str:
     if isinstance(formula, Literal):
         name = names[formula.column]
+        value = f"({name} if {name} is not None else ({name} := of_{name}(f)))"
         if formula.op == "!=":  # which holds of NaN
-            return f"({name} < {formula.limit} or {name} > {formula.limit})"
-        return f"{name} {formula.op} {formula.limit}"
+            return f"({value} < {formula.limit} or {name} > {formula.limit})"
+        return f"{value} {formula.op} {formula.limit}"
     word = " and " if formula.every else " or "
     return f"({word.join(_source(part, names) for part in formula.parts)})" if formula.parts else "True"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 
 from hal.machine import Machine as Hardware
 from hal.settings import Subject
@@ -18,7 +18,7 @@ type Values = Mapping[str, object]
 """Facts behind one word: name in ``rules.tables`` to number, flag or word; what is missing or None is unknown."""
 
 MOST_PAIRS = 4096
-"""Pairs of workloads that are looked at in one decision; related ones first."""
+"""Pairs of workloads that are looked at in one decision; those that talk to each other first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +50,6 @@ class Workload:
     def home(self) -> int | None:
         """The node that holds most of its memory."""
         return max(self.node_bytes, key=lambda node: (self.node_bytes[node], -node)) if self.node_bytes else None
-
-    def facts(self, word: str) -> Facts:
-        """Return its facts behind ``w`` or ``o``."""
-        return Facts(named(word, self.values), tuple(named(word, values) for values in self.earlier), self.times)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,9 +115,28 @@ class Binding:
         return tuple(thing.name for thing in things if thing is not None)
 
 
-def named(word: str, values: Values) -> dict[str, object]:
-    """Return facts under their whole names."""
-    return {f"{word}.{name}": value for name, value in values.items()}
+class _Joined(Mapping[str, object]):
+    """Facts of several words under their whole names, without copying any of them: pairs of workloads are many."""
+
+    __slots__ = ("_by_word",)
+
+    def __init__(self, by_word: Mapping[str, Values]) -> None:
+        self._by_word = by_word
+
+    def __getitem__(self, name: str) -> object:
+        word, _, rest = name.partition(".")
+        return self._by_word[word][rest]
+
+    def get(self, name: str, default: object = None) -> object:
+        word, _, rest = name.partition(".")
+        values = self._by_word.get(word)
+        return default if values is None else values.get(rest, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{word}.{name}" for word, values in self._by_word.items() for name in values)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_word.values()))
 
 
 def bindings(situation: Situation, variables: Sequence[str], *, focus: Workload | None = None) -> Iterator[Binding]:
@@ -130,13 +145,12 @@ def bindings(situation: Situation, variables: Sequence[str], *, focus: Workload 
     Args:
         focus: only ways in which this is the workload.
     """
-    machine = named("m", situation.machine.values)
     things = {"nic": situation.machine.nics, "disk": situation.machine.disks, "pci": situation.machine.pcis}
     words = [word for word in things if word in variables]
     for workload, other in _workloads(situation, variables, focus):
         for chosen in product(*(things[word] for word in words)):
             by_word = dict(zip(words, chosen, strict=True))
-            yield Binding(situation.machine, _facts(machine, workload, other, by_word), workload, other, **by_word)
+            yield Binding(situation.machine, _facts(situation, workload, other, by_word), workload, other, **by_word)
 
 
 def _workloads(
@@ -149,39 +163,43 @@ def _workloads(
     if "o" not in variables:
         yield from ((workload, None) for workload in firsts)
         return
-    pairs = [(one, other) for one in firsts for other in situation.workloads if other is not one]
-    if len(pairs) > MOST_PAIRS:
-        pairs.sort(key=lambda pair: not _related(*pair))  # stable: in their order otherwise
-    yield from pairs[:MOST_PAIRS]
+    yield from islice(_pairs(situation, firsts), MOST_PAIRS)
 
 
-def _related(one: Workload, other: Workload) -> bool:
-    return bool(one.cpus & other.cpus) or bool(other.pids & one.peers.keys()) or bool(one.pids & other.peers.keys())
+def _pairs(situation: Situation, firsts: Sequence[Workload]) -> Iterator[tuple[Workload, Workload]]:
+    """Yield pairs: those that are known to talk first, since of very many not all are looked at."""
+    by_pid = {pid: workload for workload in situation.workloads for pid in workload.pids}
+    talking = {
+        (id(one), id(by_pid[pid])): (one, by_pid[pid])
+        for workload in situation.workloads
+        for peer in workload.peers
+        if peer in by_pid
+        for one, pid in ((workload, peer), (by_pid[peer], next(iter(workload.pids), -1)))
+        if pid in by_pid and by_pid[pid] is not one
+    }
+    wanted = {id(one) for one in firsts}
+    yield from (pair for (one, _), pair in talking.items() if one in wanted)
+    for one in firsts:
+        for other in situation.workloads:
+            if other is not one and (id(one), id(other)) not in talking:
+                yield one, other
 
 
 def _facts(
-    machine: dict[str, object], workload: Workload | None, other: Workload | None, things: Mapping[str, Thing]
+    situation: Situation, workload: Workload | None, other: Workload | None, things: Mapping[str, Thing]
 ) -> Facts:
-    now = dict(machine)
-    earlier: tuple[Values, ...] = ()
-    times: tuple[float, ...] = ()
-    for word, one in (("w", workload), ("o", other)):
-        if one is not None:
-            facts = one.facts(word)
-            now |= facts.now
-            earlier = _joined(earlier, facts.earlier) if earlier else facts.earlier
-            times = facts.times if len(facts.times) == len(earlier) + 1 else times[-len(earlier) - 1 :]
+    """Return the facts of a binding. The machine and its things have no history: their present counts for earlier too."""
+    still = {"m": situation.machine.values, **{word: thing.values for word, thing in things.items()}}
+    by_word = {word: one for word, one in (("w", workload), ("o", other)) if one is not None}
+    now = still | {word: one.values for word, one in by_word.items()}
     if workload is not None and other is not None:
-        now |= named("pair", pair_values(workload, other))
-    for word, thing in things.items():
-        now |= named(word, thing.values)
-    return Facts(now, tuple({**machine, **values} for values in earlier), times)
-
-
-def _joined(one: tuple[Values, ...], other: tuple[Values, ...]) -> tuple[Values, ...]:
-    """Return the intervals that both have, newest against newest."""
-    count = min(len(one), len(other))
-    return tuple({**a, **b} for a, b in zip(one[-count:], other[-count:], strict=True)) if count else ()
+        now["pair"] = pair_values(workload, other)
+    count = min((len(one.earlier) for one in by_word.values()), default=0)
+    earlier = tuple(
+        _Joined(still | {word: one.earlier[number - count] for word, one in by_word.items()}) for number in range(count)
+    )
+    times = next(iter(by_word.values())).times if by_word else ()
+    return Facts(_Joined(now), earlier, times[-count - 1 :])
 
 
 def pair_values(workload: Workload, other: Workload) -> dict[str, object]:

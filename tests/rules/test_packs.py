@@ -31,7 +31,7 @@ from rules.lint import lint
 from rules.loader import rules_of
 from rules.rule import Choice, Never, Rule, Wish, effects
 from rules.running import collected
-from rules.situation import Binding, Machine, Situation, Thing, Workload, bindings, named
+from rules.situation import Binding, Machine, Situation, Thing, Workload, bindings
 from rules.sources import Sources, packs_of, shipped
 from rules.testing import listening
 
@@ -124,7 +124,7 @@ PLACES = ("cpu.affinity", "memory.placement", "irq.affinity", "nic.rps")
 def test_on_one_core_nothing_is_placed(rule: Rule) -> None:
     """Whatever the workload: the machine alone makes the conditions false, or the body finds nowhere else to go."""
     here = machine(ONE_CORE)
-    if conditions_hold(rule, named("m", here.values)) is False:
+    if conditions_hold(rule, {f"m.{name}": value for name, value in here.values.items()}) is False:
         return
     for one in (a_workload({0}), a_workload(set())):
         for wish in wishes_of(rule, here, one, one):
