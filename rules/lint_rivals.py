@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from hal.errors import SettingError
 from rules.findings import Finding, of_rule
@@ -14,6 +14,8 @@ from rules.logic import Tree, about, can_hold, follows, trees_of
 from rules.rule import Rule
 from rules.writes import Write
 
+MOST_RIVALS = 5
+"""Findings between a rule and those before it, after which no more are looked for."""
 _WORKLOADS = ("w", "o")
 
 
@@ -36,6 +38,7 @@ class Side:
 def check(own: Sequence[Side], others: Sequence[Side]) -> Iterator[Finding]:
     """Yield what is wrong among rules, and between them and others; nothing is said of the others."""
     by_knob: dict[str, list[Side]] = defaultdict(list)
+    checked = {id(side) for side in own}
     for side in others:
         for knob in {write.knob for write in side.writes}:
             by_knob[knob].append(side)
@@ -44,18 +47,18 @@ def check(own: Sequence[Side], others: Sequence[Side]) -> Iterator[Finding]:
         for knob in knobs:
             by_knob[knob].append(side)
         rivals = {id(rival): rival for knob in sorted(knobs) for rival in by_knob[knob]}
-        for rival in rivals.values():
-            yield from _between(side, rival, own)
+        found = (finding for rival in rivals.values() for finding in _between(side, rival, checked))
+        yield from islice(found, MOST_RIVALS)
 
 
-def _between(side: Side, rival: Side, own: Sequence[Side]) -> Iterator[Finding]:
+def _between(side: Side, rival: Side, own: Collection[int]) -> Iterator[Finding]:
     if side.rank == rival.rank:
         knobs = sorted({write.knob for write, other in _quarrels(side, rival) if _may_meet(side, write, rival, other)})
         if knobs:
             yield _unordered(side.rule, rival.rule, knobs)
         return
     loser, winner = (side, rival) if side.rank < rival.rank else (rival, side)
-    if any(one is loser for one in own) and _always_loses(loser, winner):
+    if id(loser) in own and _always_loses(loser, winner):
         yield _unreachable(loser.rule, winner.rule)
 
 

@@ -9,6 +9,7 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from hal.knobs import all_knobs
 from rules.rule import PARAMETERS, Rule
@@ -46,12 +47,23 @@ class Write:
 
 def function_of(rule: Rule, tree: ast.Module) -> ast.FunctionDef | None:
     """Return where the body of a rule stands in the syntax tree of its file."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == rule.body.__name__:
-            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            if first == rule.body.__code__.co_firstlineno:
-                return node
-    return None
+    return _functions(tree).get((rule.body.__name__, rule.body.__code__.co_firstlineno))
+
+
+@lru_cache(maxsize=8)
+def _functions(tree: ast.Module) -> dict[tuple[str, int], ast.FunctionDef]:
+    """Return the functions of a file by name and first line, that of the first decorator."""
+    return {
+        (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@lru_cache(maxsize=8)
+def _helpers(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """Return the functions of a file that its bodies can call."""
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def writes_of(rule: Rule, tree: ast.Module) -> tuple[Write, ...]:
@@ -59,7 +71,7 @@ def writes_of(rule: Rule, tree: ast.Module) -> tuple[Write, ...]:
     function = function_of(rule, tree)
     if function is None:
         return ()
-    finder = _Finder(rule.body.__globals__, {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)})
+    finder = _Finder(rule.body.__globals__, _helpers(tree))
     finder.look_into(function, {name: PARAMETERS[name] for name in rule.parameters}, certain=True)
     return tuple(finder.writes)
 
