@@ -55,13 +55,13 @@ class CommandFetch:
         """Nothing is held open."""
 
 
-def refuse_failed(name: str, done: CommandResult, *, line: int = -1) -> None:
-    """Raise SourceError where a command did not end well, with one line of what it said: the last, unless another is asked for."""
+def refuse_failed(name: str, done: CommandResult) -> None:
+    """Raise SourceError where a command did not end well, with the last that it said."""
     if done.status == TIMED_OUT and not done.stdout:
         raise SourceError(Problem.SLOW, done.stderr.strip() or f"{name} did not finish")
     if done.status != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = f": {lines[line][:_SHOWN]}" if lines else ""
+        said = f": {lines[-1][:_SHOWN]}" if lines else ""
         raise SourceError(Problem.REFUSED, f"{name} ended with {done.status}{said}")
 
 

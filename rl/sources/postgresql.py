@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from hal.host import Host
 from rl.errors import MetricError
 from rl.measured import THROUGHPUT, Problem
-from rl.sources.command import refuse_failed
 from rl.sources.found import Count, Source, SourceError
+from rl.sources.psql import Psql
 
-_NO_SUCH_COMMAND = 127  # says env
 _QUESTION = (
     "SELECT xact_commit + xact_rollback, pg_postmaster_start_time(), stats_reset"
     " FROM pg_stat_database WHERE datname = current_database()"
@@ -59,20 +57,15 @@ def check(rest: str) -> None:
 class PostgresqlFetch:
     """One database."""
 
-    host: Host
-    argv: Sequence[str]
-    timeout_s: float
+    psql: Psql
 
     def fetch(self) -> Count:
         """Ask the server."""
-        done = self.host.run(self.argv, timeout_s=self.timeout_s)
-        if done.status == _NO_SUCH_COMMAND:
-            raise SourceError(Problem.GONE, "psql is not installed: apt install postgresql-client")
-        refuse_failed("psql", done, line=0)
-        return count(done.stdout)
+        return count(self.psql.ask(_QUESTION))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Drop the connection."""
+        self.psql.close()
 
 
 def count(answer: str) -> Count:
@@ -84,16 +77,12 @@ def count(answer: str) -> Count:
         raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {answer.strip()[:60]!r}") from error
     if not math.isfinite(transactions):
         raise SourceError(Problem.NOT_A_NUMBER, f"psql printed {number}")
-    # That it is counted a little after psql has ended, so by the next read or the one after.
+    # The server counts it about a second later, so that it shows at the next read or the one after.
     return Count(transactions, epoch, own=1.0, of_events=True)
 
 
 def _open(rest: str, kind: str, host: Host, timeout_s: float) -> PostgresqlFetch:
-    limit = f"PGCONNECT_TIMEOUT={max(round(timeout_s), 1)}"
-    target = ["-d", connection(rest)] if rest else []
-    # Without -w psql would wait for a password to be typed.
-    argv = ["env", limit, "PGAPPNAME=dna", "psql", "-X", "-A", "-t", "-q", "-w", *target, "-c", _QUESTION]
-    return PostgresqlFetch(host, argv, timeout_s)
+    return PostgresqlFetch(Psql(["-d", connection(rest)] if rest else [], timeout_s=timeout_s))
 
 
 SOURCE = Source(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -206,16 +207,36 @@ def test_transactions_are_counted_and_which_are_our_own() -> None:
             postgresql.count(bad)
 
 
-def test_psql_that_fails_or_is_missing_is_named() -> None:
-    host = FakeHost(commands={"env": CommandResult(127, "", "env: 'psql': No such file or directory")})
-    reader = open_reader(parse_metric("throughput=postgresql:"), host)
-    missing = reader.read(0.0)
+def test_psql_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = open_reader(parse_metric("throughput=postgresql:"), FakeHost()).read(0.0)
     assert missing.problem is Problem.GONE
     assert "postgresql-client" in missing.because
-    host.commands["env"] = CommandResult(2, "", "psql: error: FATAL: no such role\n\tand more\n")
-    refused = reader.read(1.0)
-    assert refused.problem is Problem.REFUSED
-    assert "no such role" in refused.because
+
+
+@pytest.mark.parametrize(
+    ("script", "problem", "says"),
+    [
+        ("echo 'psql: error: no such role' >&2; echo more; exit 2", Problem.REFUSED, "no such role"),
+        ("exit 0", Problem.REFUSED, "without a word"),
+        ("read a; echo '(0 rows)'; echo dna-answered; read b", Problem.NOT_A_NUMBER, "0 rows"),
+        ("read a; echo 7; read b; read c", Problem.SLOW, "0.3 s"),
+        ("read a; echo 'WARNING: x'; echo '7|a|b'; echo dna-answered; read b; read c", Problem.FIRST, "first"),
+    ],
+)
+def test_whatever_psql_does_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, problem: Problem, says: str
+) -> None:
+    psql = tmp_path / "psql"
+    psql.write_text(f"#!/bin/sh\n{script}\n")
+    psql.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    timeout_s = 0.3 if problem is Problem.SLOW else 30.0
+    reader = open_reader(parse_metric("throughput=postgresql:"), FakeHost(), timeout_s=timeout_s)
+    measured = reader.read(0.0)
+    assert measured.problem is problem
+    assert says in measured.because
+    reader.close()
 
 
 # --- commands and files on a machine in memory
