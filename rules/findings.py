@@ -31,6 +31,7 @@ CODES: dict[str, tuple[str, str]] = {
     "no-source": (WARNING, "no source"),
     "no-test": (WARNING, "no test module beside the file, or one that cannot be read"),
     "untested": (WARNING, "the test module does not name the rule"),
+    "prints": (WARNING, "the file prints while it is loaded"),
     "no-rules": (WARNING, "a file without rules"),
 }
 """What is found, how bad it is, and what it means. An *error* makes a rule useless, and keeps a changed file from replacing the one

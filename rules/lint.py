@@ -60,6 +60,9 @@ def _duplicates(files: Iterable[RuleFile]) -> Iterator[Finding]:
 
 
 def _of_file(file: RuleFile) -> Iterator[Finding]:
+    if file.printed.strip():
+        first = file.printed.strip().splitlines()[0][:200]
+        yield Finding(Place(str(file.path), 1), "prints", f"it prints while it is loaded: {first}", "Remove that.")
     if not file.rules:
         yield Finding(Place(str(file.path), 1), "no-rules", "no rule is in it", "Write one: see `dna rules new`.")
         return

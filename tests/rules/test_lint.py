@@ -122,6 +122,10 @@ def test_a_file_without_rules(check: Check) -> None:
     the_one(check("X = 1\n"), "no-rules")
 
 
+def test_a_file_that_prints(check: Check) -> None:
+    assert "hello" in the_one(check("print('hello')\n" + SOUND), "prints").message
+
+
 def test_one_identity_twice(tmp_path: Path) -> None:
     files = []
     for folder in ("a", "b"):
