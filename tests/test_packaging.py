@@ -45,9 +45,11 @@ def test_types_are_published(wheel: zipfile.ZipFile, package: str) -> None:
 
 
 def test_probe_sources_and_models_are_in(wheel: zipfile.ZipFile) -> None:
-    data = [*(ROOT / "dna/probes/bpf").glob("*.[ch]"), *(p for p in (ROOT / "dna/models").glob("*") if p.is_file())]
+    sources = [*(ROOT / "dna/probes/bpf").glob("*.[ch]"), *(ROOT / "rl/sources").glob("*.[ch]")]
+    data = [*sources, *(p for p in (ROOT / "dna/models").glob("*") if p.is_file())]
     wanted = {str(path.relative_to(ROOT)) for path in data if path.suffix != ".pyc"}
     assert any(name.endswith(".c") for name in wanted)
+    assert "rl/sources/uprobe.c" in wanted
     assert any(name.endswith(".safetensors") for name in wanted)
     assert wanted - names(wheel) == set()
 

@@ -98,7 +98,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_bpf_sources_carry_both_licences() -> None:
-    sources = list((ROOT / "dna/probes/bpf").glob("*.[ch]"))
+    sources = [path for folder in ("dna/probes/bpf", "rl/sources") for path in (ROOT / folder).glob("*.[ch]")]
     expected = "SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only"
     assert [path.name for path in sources if expected not in path.read_text()[:300]] == []
 
