@@ -55,7 +55,7 @@ def work_on(paths: Sequence[Path], sources: Sources) -> Work:
     """Return the rule files under these paths beside those of sources; those of sources themselves where no path is given.
 
     Raises:
-        RuleError: a path is not there, or a folder is one that others can write.
+        RuleError: a path is not there, is a folder that others can write, or has no rule files.
     """
     installed, left_out = load_each(find(sources))
     everything = [*installed, *packs_of(sources)]
@@ -65,4 +65,9 @@ def work_on(paths: Sequence[Path], sources: Sources) -> Work:
         if not path.exists():
             raise RuleError(f"{path}: there is no such file", remedy="Give a rule file, or a folder of them.")
     files, broken = load_each(find(Sources(tuple(paths), system=None)))
+    if not files and not broken:
+        where = ", ".join(map(str, paths))
+        raise RuleError(
+            f"no rule file is in {where}", remedy="Rule files are *.py, not test_* nor _*: see `dna rules new`."
+        )
     return Work(tuple(files), tuple(broken), tuple(everything), tuple(left_out))

@@ -150,6 +150,13 @@ def test_a_file_that_is_not_there_is_usage(folder: Path) -> None:
         assert "none.py" in done.stderr
 
 
+def test_a_folder_without_rule_files_says_so(folder: Path) -> None:
+    (folder / "empty").mkdir(mode=0o755)
+    done = dna(folder, "rules", "check", "empty")
+    assert done.returncode == EXIT_USAGE
+    assert "no rule file is in empty" in done.stderr
+
+
 def test_a_file_that_others_can_write_is_refused_with_the_command_that_mends_it(folder: Path) -> None:
     path = a_rule(folder / "mine.py")
     path.chmod(0o666)
