@@ -86,7 +86,7 @@ def test_after_a_slow_answer_a_count_begins_anew() -> None:
     host = FakeHost()
     stuck = Blocking(Count(1000.0))
     source = Scripted(lambda: Count(0.0), stuck, lambda: Count(5000.0), lambda: Count(5050.0))
-    one = reader(source, THROUGHPUT, timeout_s=0.2, host=host)
+    one = reader(source, THROUGHPUT, timeout_s=2.0, host=host)
     assert one.read(0.0).problem is Problem.FIRST
     assert one.read(5.0).problem is Problem.SLOW
     stuck.go.set()
