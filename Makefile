@@ -17,9 +17,9 @@ test: ## run the whole test suite
 	@scripts/setup dev
 	@.venv/bin/python -m pytest
 
-quick: ## run the tests that need no server, virtual machine, real kernel or patience
+quick: ## run the tests that need no server, virtual machine, real kernel, command line or patience
 	@scripts/setup dev
-	@.venv/bin/python -m pytest -q -n 2 -m "not slow and not lab and not server" --ignore=tests/real
+	@HYPOTHESIS_PROFILE=quick .venv/bin/python -m pytest -q -n 2 -m "not slow and not lab and not server" --ignore=tests/real --ignore=tests/cli
 
 lint: ## check style, format, types and shell scripts
 	@scripts/setup dev

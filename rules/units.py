@@ -98,7 +98,7 @@ def counter_of(name: str, unit: str) -> Callable[[Mapping[str, object]], int | N
     def count(facts: Mapping[str, object]) -> int | None:
         value = facts.get(name)
         if value.__class__ is float or value.__class__ is int:
-            whole = value / grain  # type: ignore[operator]
+            whole = value / grain
             if -MOST_GRAINS < whole < MOST_GRAINS:  # which NaN is not
                 return round(whole)
         elif value is None or isinstance(value, bool) or not isinstance(value, int | float):

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dna.errors import ProbeUnavailableError
@@ -432,7 +432,6 @@ def test_a_thread_on_a_hybrid_cpu_is_the_sum_of_both_kinds_of_core() -> None:
     assert counters.read()[1] == Counts(1000, 1000, (7000, 7000))
 
 
-@settings(max_examples=40)
 @given(st.data())
 def test_nothing_is_lost_or_counted_twice_whatever_comes_and_goes(data: st.DataObject) -> None:
     """Tasks under no counter of their own count where they inherit from, as in the kernel."""

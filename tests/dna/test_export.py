@@ -157,6 +157,7 @@ def test_pandas_is_indexed_by_time() -> None:
     assert frame["dna.15"].tolist() == [15.0] * 3
 
 
+@pytest.mark.slow
 def test_parquet_keeps_numbers_and_the_head(tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'workload-dna[tables]'")
     path = tmp_path / "x.parquet"

@@ -50,6 +50,7 @@ def test_the_data_is_what_was_asked_for(data: Dataset) -> None:
     assert min(runs) >= 3
 
 
+@pytest.mark.slow
 def test_it_tells_its_own_workloads_apart(model: Encoder, data: Dataset) -> None:
     own = evaluate_model(data, model).scores[0]
     assert own.program_accuracy > 0.9

@@ -100,7 +100,7 @@ def may(shape: Topology, avoid: Collection[int] = ()) -> list[Cpu]:
 # --- what always holds
 
 
-@settings(deadline=None, max_examples=60)  # other work may be going on beside
+@settings(deadline=None)  # other work may be going on beside
 @given(shape=machines(), data=st.data())
 def test_what_is_chosen_may_be_chosen_and_is_as_many_as_wanted(shape: Topology, data: st.DataObject) -> None:
     numbers = [cpu.os_index for cpu in may(shape)]
@@ -116,7 +116,7 @@ def test_what_is_chosen_may_be_chosen_and_is_as_many_as_wanted(shape: Topology, 
         assert list(result) == sorted(result)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), data=st.data())
 def test_the_same_wish_is_the_same_choice_whatever_the_order_of_the_description(
     shape: Topology, data: st.DataObject
@@ -128,7 +128,7 @@ def test_the_same_wish_is_the_same_choice_whatever_the_order_of_the_description(
     assert apart_or_none(shape, count, 1) == apart_or_none(mixed, count, 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), data=st.data())
 def test_packing_takes_the_fewest_nodes_that_there_is_a_way_to(shape: Topology, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(may(shape))))
@@ -139,7 +139,7 @@ def test_packing_takes_the_fewest_nodes_that_there_is_a_way_to(shape: Topology, 
         assert over(shape, spread(shape, count, over=level), "node") >= fewest
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), data=st.data())
 def test_packing_within_a_node_takes_the_fewest_caches(shape: Topology, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(may(shape))))
@@ -154,7 +154,7 @@ def test_packing_within_a_node_takes_the_fewest_caches(shape: Topology, data: st
     assert over(shape, packed, "llc") == best
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), data=st.data())
 def test_spreading_takes_as_many_of_its_level_as_there_are(shape: Topology, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(may(shape))))
@@ -165,7 +165,7 @@ def test_spreading_takes_as_many_of_its_level_as_there_are(shape: Topology, data
         assert over(shape, pack(shape, count), level if level == "node" else "node") <= over(shape, result, "node")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), data=st.data())
 def test_nobody_shares_a_core_while_another_is_free(shape: Topology, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(may(shape))))
@@ -330,7 +330,7 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_is_an_arrangement_or_refused(text: str) -> None:
     try:
@@ -371,7 +371,7 @@ def apart_or_none(shape: Topology, victim: float, neighbour: float) -> object:
         return None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), victim=st.floats(0, 40), neighbour=st.floats(0, 40))
 def test_neighbours_never_share_a_core_nor_more_than_is_said(shape: Topology, victim: float, neighbour: float) -> None:
     try:
@@ -387,7 +387,7 @@ def test_neighbours_never_share_a_core_nor_more_than_is_said(shape: Topology, vi
     assert not {getattr(cpu, found.level) for cpu in mine} & {getattr(cpu, found.level) for cpu in theirs}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), victim=st.integers(1, 12), neighbour=st.integers(1, 12))
 def test_what_both_want_they_get_where_it_is_there(shape: Topology, victim: int, neighbour: int) -> None:
     cores = {cpu.core for cpu in may(shape)}
@@ -480,7 +480,7 @@ graphs = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(shape=machines(), edges=graphs, data=st.data())
 def test_every_thread_gets_one_cache_whole_and_always_the_same(
     shape: Topology, edges: dict[tuple[int, int], float], data: st.DataObject
@@ -494,7 +494,7 @@ def test_every_thread_gets_one_cache_whole_and_always_the_same(
     assert together(shape, mixed, demand=demand) == found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(st.integers(2, 4), st.integers(2, 4), st.data())
 def test_hidden_clusters_are_found(clusters: int, size: int, data: st.DataObject) -> None:
     """Clusters that fit, talking ten times more inside than outside, each end up in a cache of their own."""

@@ -400,7 +400,7 @@ class Strange(FakeHost):
         return self._random.randrange(-1, 1 << 20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(seed=st.integers(0, 1 << 32), share=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
 def test_no_machine_is_too_strange(seed: int, share: float) -> None:
     assert_complete(examine(Strange(seed, share)))

@@ -273,7 +273,7 @@ def test_what_a_link_carries(link: Link, gigabytes: float) -> None:
 # --- any damage
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_file_may_be_missing_or_nonsense(data: st.DataObject) -> None:
     tree = in_a_container()
@@ -301,7 +301,7 @@ def test_any_file_may_be_missing_or_nonsense(data: st.DataObject) -> None:
 _counts = st.integers(1, 3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None)
 @given(packages=_counts, nodes=st.integers(0, 3), caches=st.integers(0, 2), cores=_counts, threads=_counts)
 def test_any_synthetic_machine(packages: int, nodes: int, caches: int, cores: int, threads: int) -> None:
     levels = [

@@ -116,7 +116,7 @@ def test_without_caches_a_package_is_one_domain() -> None:
     assert topology.from_synthetic("pack:2 core:2 pu:1").llcs == ((0, 1), (2, 3))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None)
 @given(
     packages=st.integers(1, 3),
     nodes=st.integers(1, 3),
@@ -278,7 +278,7 @@ def test_nothing_tells_the_cpus() -> None:
     assert caught.value.remedy
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(st.data())
 def test_any_part_of_sysfs_may_be_missing_or_nonsense(data: st.DataObject) -> None:
     files = machine()

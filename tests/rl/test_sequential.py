@@ -24,6 +24,7 @@ def ever_proves(draws: np.ndarray, alpha: float = ALPHA) -> float:
     return hits / len(draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["normal", "heavy", "skewed"])
 def test_no_effect_is_seldom_taken_for_one(noise: str) -> None:
     random = np.random.default_rng(7)
@@ -35,6 +36,7 @@ def test_no_effect_is_seldom_taken_for_one(noise: str) -> None:
     assert ever_proves(draws) <= MOST
 
 
+@pytest.mark.slow
 def test_a_loss_is_never_taken_for_a_gain_more_often() -> None:
     draws = np.random.default_rng(8).normal(-0.02, 0.1, (RUNS, 60))
     assert ever_proves(draws) <= MOST

@@ -115,7 +115,7 @@ facts = st.fixed_dictionaries(
 
 
 @matchers
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(
     rules=st.lists(st.lists(conditions, max_size=3), min_size=1, max_size=8),
     moments=st.lists(facts, min_size=1, max_size=4),

@@ -125,6 +125,7 @@ def test_what_is_wrong_is_said_with_its_line(write: Write, text: str, line: int,
     assert words in str(error)
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_end_is_given_up(write: Write) -> None:
     threads = threading.active_count()
     error = refused(write("while True:\n    pass\n"), limit_s=0.3)
@@ -236,11 +237,11 @@ def test_folders_that_are_not_there_are_no_matter_but_what_is_named_is(tmp_path:
 
 
 def test_the_environment_names_files_and_folders(tmp_path: Path) -> None:
-    environment = {"DNA_RULES": f"/a.py{os.pathsep}{os.pathsep}/b", "HOME": "/home/u"}
+    environment = {"DNA_RULES": f"/a.py{os.pathsep}{os.pathsep}/b", "HOME": "/h"}
     found = Sources.of(["/c.py"], environment=environment, euid=1000)
     assert found.given == (Path("/c.py"),)
     assert found.environment == (Path("/a.py"), Path("/b"))
-    assert found.user == Path("/home/u/.config/workload-dna/rules")
+    assert found.user == Path("/h/.config/workload-dna/rules")
     assert user_folder({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}, euid=1000) == Path("/x/workload-dna/rules")
     assert user_folder({"XDG_CONFIG_HOME": "relative", "HOME": "/h"}, euid=1000) == Path(
         "/h/.config/workload-dna/rules"
@@ -249,7 +250,7 @@ def test_the_environment_names_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_root_looks_into_no_home(tmp_path: Path) -> None:
-    assert user_folder({"HOME": "/home/u", "XDG_CONFIG_HOME": "/home/u/.config"}, euid=0) is None
+    assert user_folder({"HOME": "/h", "XDG_CONFIG_HOME": "/h/.config"}, euid=0) is None
 
 
 def test_packs_are_chosen_by_name() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rules import all_of, any_of, m, none_of, o, w
@@ -91,21 +91,18 @@ conditions = st.recursive(
 several = st.lists(conditions, min_size=1, max_size=3)
 
 
-@settings(max_examples=200)
 @given(several, facts)
 def test_what_can_never_hold_never_does(some: list[Condition], seen: Facts) -> None:
     if all(condition.truth(seen) is True for condition in some):
         assert can_hold(trees_of(some))
 
 
-@settings(max_examples=200)
 @given(conditions, facts)
 def test_what_always_holds_never_fails(one: Condition, seen: Facts) -> None:
     if always_holds(one):
         assert one.truth(seen) is not False
 
 
-@settings(max_examples=200)
 @given(several, several, facts)
 def test_what_follows_holds_wherever_the_others_do(some: list[Condition], others: list[Condition], seen: Facts) -> None:
     # Mostly true on these facts, so that there is something to follow.

@@ -88,6 +88,7 @@ def test_case(case: Callable[[], None]) -> None:
     case()
 
 
+@pytest.mark.slow
 def test_every_rule_is_seen_to_speak_and_to_be_silent() -> None:
     with listening() as heard:
         for case in CASES:
@@ -219,7 +220,8 @@ def workloads(draw: st.DrawFn, here: Machine) -> Workload:
     return replace(a_workload(cpus, **values), node_bytes=draw(st.dictionaries(nodes, st.integers(0, GIB), max_size=3)))
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_a_body_yields_can_be_set(data: st.DataObject) -> None:
     """Conditions aside: no body raises, and none yields what this machine does not have, has kept for others, or has no room for."""
@@ -346,6 +348,7 @@ def following(here: Machine, those: tuple[Workload, ...]) -> tuple[Workload, ...
     return tuple(standing(here, one) for one in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [None, 2])
 @pytest.mark.parametrize("text", [text for text in SYNTHETIC if "GB" in text and "pack" in text])
 def test_advice_that_is_followed_settles(text: str, channels: int | None) -> None:

@@ -390,6 +390,7 @@ def test_functions_that_are_no_cases_are_left_alone(tmp_path: Path) -> None:
     assert [case.name for case in found.cases] == ["test_a"]
 
 
+@pytest.mark.slow
 def test_the_shipped_packs_pass_their_own_cases() -> None:
     module: ModuleType = rules.packs.numa
     found = try_cases(load(Path(str(module.__file__))))

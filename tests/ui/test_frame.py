@@ -81,7 +81,7 @@ def test_the_least_important_panels_go_first() -> None:
         assert len(titles) == len(set(titles))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.integers(1, 260), st.integers(1, 80), st.sampled_from([UNICODE, ASCII]), st.booleans(), st.integers(0, 12))
 def test_no_size_overflows(width: int, height: int, glyphs: Glyphs, help_: bool, count: int) -> None:
     view = View(MACHINE, TARGET, 5.0, help=help_)

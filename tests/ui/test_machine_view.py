@@ -147,7 +147,7 @@ def test_control_characters_of_a_description_are_not_printed() -> None:
 _counts = st.integers(1, 3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(
     levels=st.lists(st.sampled_from(["numa", "l3", "l2", "die", "group"]), unique=True, max_size=4),
     counts=st.lists(_counts, min_size=7, max_size=7),

@@ -352,7 +352,7 @@ paths = st.lists(names.filter(lambda name: name not in (".", "..")), max_size=3)
 by_controller = st.dictionaries(st.sampled_from(sorted(cgroups.CONTROLLERS)), paths, min_size=1)
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(by_controller | paths.map(lambda path: {"": path}))
 def test_paths_survive_being_written_and_read(where: dict[str, str]) -> None:
     text = canonical(where)
@@ -360,7 +360,7 @@ def test_paths_survive_being_written_and_read(where: dict[str, str]) -> None:
     assert knob_of("cgroup.member").parse(text) == text
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(old=by_controller, new=by_controller)
 def test_putting_back_restores_what_was_moved_and_only_that(old: dict[str, str], new: dict[str, str]) -> None:
     """Moving to ``new``, others moving the rest, and putting back what was replaced."""
@@ -374,13 +374,13 @@ def test_putting_back_restores_what_was_moved_and_only_that(old: dict[str, str],
 # --- values
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(st.integers(1, 10_000))
 def test_a_weight_and_its_shares_are_one(weight: int) -> None:
     assert weight_of(shares_of(weight)) == weight
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(st.integers(2, 1 << 18))
 def test_shares_are_restored_as_they_were(shares: int) -> None:
     knob = knob_of("cgroup.cpu_weight")
@@ -396,7 +396,7 @@ quotas = st.none() | st.integers(1000, 10_000_000)
 bandwidths = st.builds(Bandwidth, quotas, st.integers(1000, 1_000_000), st.integers(0, 1000))
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(bandwidths)
 def test_a_bandwidth_survives_being_written_and_read(one: Bandwidth) -> None:
     assert bandwidth(str(one)) == one
@@ -425,7 +425,7 @@ def test_quotas_that_the_kernel_would_refuse(text: str) -> None:
 
 
 @both
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(first=bandwidths, second=bandwidths)
 def test_any_quota_can_follow_any_other(machine: Machine, first: Bandwidth, second: Bandwidth) -> None:
     """The kernel holds quota and burst against each other at every single write."""
@@ -436,7 +436,7 @@ def test_any_quota_can_follow_any_other(machine: Machine, first: Bandwidth, seco
 
 
 @both
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(before=bandwidths, after=bandwidths, at=st.integers(0, 4))
 def test_a_kill_in_the_middle_of_a_quota_leaves_a_known_value(
     machine: Machine, before: Bandwidth, after: Bandwidth, at: int
@@ -479,7 +479,7 @@ devices = st.dictionaries(
 
 
 @both
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(before=devices, after=devices, at=st.integers(0, 5))
 def test_a_kill_in_the_middle_of_device_limits_leaves_a_known_value(
     machine: Machine, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]], at: int
@@ -562,7 +562,7 @@ def test_sizes(text: str, bytes_: int | None) -> None:
     assert size(text) == bytes_
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(st.integers(4096, 1 << 50))
 def test_a_limit_in_pages_is_what_the_kernel_makes_of_it(number: int) -> None:
     knob = knob_of("cgroup.memory_max")
@@ -645,7 +645,7 @@ def test_nested_cpusets_shrink_from_below_and_grow_from_above(machine: Machine, 
         apply(make_plan(host, settings), host, journal)
 
 
-@patiently(deadline=None, max_examples=50)
+@patiently(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5))
 def test_what_shrinks_comes_before_what_grows(low: int, high: int) -> None:
     shallow, deep = (Change("cgroup.cpus", cgroup("/a" * depth), "0", "0") for depth in sorted((low, high)))

@@ -191,7 +191,7 @@ class MovingHost(FakeHost):
         return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(
     layout=st.lists(st.integers(0, 3), min_size=1, max_size=6),
     weights=st.dictionaries(st.integers(0, 3), st.floats(0.05, 10.0), min_size=1),
