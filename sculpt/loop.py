@@ -23,6 +23,8 @@ from hal.settings import Plan, Setting
 from rl.learner import HOLD, Decision, Learner, Seen
 from rl.policy import BASELINE, Arm, Context
 from rules.advice import Advisor
+from rules.engine import Engine
+from rules.reload import Rules
 from rules.situation import Machine, Situation, Workload
 from sculpt.actuator import Actuator, Done
 from sculpt.candidates import Candidate, Found, Held, find
@@ -80,6 +82,7 @@ class Loop:
 
     Args:
         kinds: what the objective is about, of ``rules.rule.EFFECTS``.
+        follow: rules that follow their files; those of ``advisor`` otherwise.
         own_limit: share of one core that asking the rules may use; they are asked the less often for it.
     """
 
@@ -94,6 +97,7 @@ class Loop:
     actuator: Actuator
     guard: Guard = field(default_factory=Guard)
     kinds: Sequence[str] = ("throughput",)
+    follow: Rules | None = None
     own_limit: float = 0.01
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
     _in_force: Candidate = field(default_factory=Candidate)
@@ -157,6 +161,7 @@ class Loop:
         self._asked_every = max(RULES_EVERY, math.ceil((time.process_time() - began) / allowed_s))
 
     def _ask(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
+        self._take_changed_rules(alerts)
         try:
             workload = self.look(intervals)
             if workload is None:
@@ -168,6 +173,17 @@ class Loop:
         alerts += [f"{failure.rule.identity}: {failure.message}" for failure in advice.failures]
         kept = next((one for one in self._found.candidates if one.name == self.learner.kept.name), Candidate())
         self._found = find(advice, kept=kept, plan_of=self.actuator.plan, refusal=self._refusal, kinds=self.kinds)
+
+    def _take_changed_rules(self, alerts: list[str]) -> None:
+        """Look whether rule files have changed; one that is not fit is told once, and what was in effect stays."""
+        if self.follow is None:
+            return
+        before = self.follow.loaded
+        for news in self.follow.look():
+            state = "taken in" if news.taken else "not taken in"
+            alerts.append(f"rules {news.path or ''} {state}: {'; '.join(news.messages)}")
+        if self.follow.loaded is not before:
+            self.advisor = Advisor(Engine(self.follow.rules))
 
     def _is_trying(self) -> bool:
         return self._in_force.name != self.learner.kept.name or self.learner.is_trying

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from rules.engine import Engine
 from rules.gather_machine import MachineReader
 from rules.gather_running import Found, running, single_targets
 from rules.gather_workload import live_workload
+from rules.reload import Rules
 from rules.rule import Rule
 from rules.situation import Workload
 from sculpt.actuator import Actuator, Done
@@ -54,6 +56,8 @@ class Wanted:
     on_exit: str = RESTORE
     guard: Guard = field(default_factory=Guard)
     rules: tuple[Rule, ...] = ()
+    follow: Rules | None = None
+    """Rules that follow their files, instead of ``rules``."""
     kinds: tuple[str, ...] = ("throughput",)
     seed: int = 1
     command: str = ""
@@ -105,6 +109,7 @@ def run(
         log = Log(folder, _head(wanted, profiler))
         loop = _loop(wanted, here, transactions, _actual(target, profiler), judge, library, profiler, log.identity)
         done: Done | None = None
+        judge(Interval(time.time(), {}, {}, {}, None, {}), 0.0)  # what is counted is known from the second look on
         try:
             for _ in profiler:
                 record = loop.step(recent(profiler.profile()))
@@ -210,11 +215,12 @@ def _loop(
         reader.read,
         look,
         judge,
-        Advisor(Engine(wanted.rules)),
+        Advisor(Engine(wanted.follow.rules if wanted.follow else wanted.rules)),
         Learner(LinearBandit(seed=wanted.seed), seed=wanted.seed),
         Actuator(host, journal, f"{TITLE} {identity} {name}", wanted.command),
         wanted.guard,
         wanted.kinds,
+        wanted.follow,
     )
 
 

@@ -51,6 +51,12 @@ def step_line(record: Record) -> Text:
     return line
 
 
+def judged_line(record: Record) -> Text:
+    """Return what the workload is judged by, a proxy named as one."""
+    names = ", ".join(name for name, _ in record.judged.values)
+    return Text(f"judged by {names}" if names else f"not judged: {record.judged.why}", style="bold")
+
+
 def alert_lines(record: Record) -> Iterable[Text]:
     """Yield the alerts of a step."""
     return (Text(f"         ! {alert}", style="yellow") for alert in record.alerts)

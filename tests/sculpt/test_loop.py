@@ -23,8 +23,10 @@ from rl.learner import Learner
 from rules import rule, s, w, when
 from rules.advice import Advisor
 from rules.engine import Engine
+from rules.reload import Rules
 from rules.rule import Rule, Yielded
 from rules.situation import Machine, Workload
+from rules.sources import Sources
 from sculpt.actuator import Actuator
 from sculpt.guard import Guard, Window, window_of
 from sculpt.loop import ADVISE, APPLY, OBSERVE, Judged, Loop, Record
@@ -216,6 +218,35 @@ def test_a_rule_that_fails_is_an_alert(sleeper: int, tmp_path: Path) -> None:
     world.loop.advisor = Advisor(Engine([broken]))
     (record,) = world.run(1)
     assert any("ZeroDivisionError" in alert for alert in record.alerts)
+
+
+RULE = """
+from rules import rule, s, w, when
+
+@rule(source="x")
+@when(w.demand.cores > 0.5)
+def pin(workload):
+    \"\"\"Why.\"\"\"
+    yield s.cpu.affinity(workload, "{cpu}")
+"""
+
+
+def test_rule_files_are_followed_and_a_broken_one_changes_nothing(sleeper: int, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(RULE.format(cpu=CPUS[0]))
+    world = World(sleeper, tmp_path, gain=0.2, mode=ADVISE)
+    world.loop.follow = Rules(Sources(given=(file,), packs=(), system=None), check=lambda *_: [])
+    world.loop.advisor = Advisor(Engine(world.loop.follow.rules))
+    assert world.run(1)[0].proposed == ("mine.pin",)
+    file.write_text("this is no Python")
+    told = [alert for record in world.run(8) for alert in record.alerts]
+    assert len(told) == 1
+    assert "not taken in" in told[0]
+    assert world.run(1)[0].proposed == ("mine.pin",)
+    file.write_text(RULE.format(cpu=CPUS[1]).replace("def pin", "def other"))
+    records = world.run(5)
+    assert any("taken in" in alert for record in records for alert in record.alerts)
+    assert records[-1].proposed == ("mine.other",)
 
 
 def test_a_target_that_ends_is_no_error(sleeper: int, tmp_path: Path) -> None:

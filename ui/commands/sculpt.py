@@ -84,9 +84,9 @@ def sculpt_command(
     target = options.choose_target(
         pid=pid, cgroup=cgroup, unit=unit, container=container, comm=comm, command=ctx.meta.get(_BEHIND)
     )
-    from rules.sources import load_all
+    from rules.reload import Rules
 
-    loaded = load_all(options.rule_sources(rules, packs, no_packs=no_packs))
+    follow = Rules(options.rule_sources(rules, packs, no_packs=no_packs))
     wanted = Wanted(
         target,
         mode,
@@ -94,7 +94,7 @@ def sculpt_command(
         duration if duration > 0 else None,
         on_exit,
         read_guard(guard) if guard else Guard(),
-        loaded.rules,
+        follow=follow,
         seed=seed,
         command=tool_line(),
     )
@@ -140,13 +140,18 @@ def _run(wanted: Wanted, named: list[str], *, as_json: bool) -> Ended:
     wanted = replace(wanted, kinds=tuple(dict.fromkeys(metric.kind for metric in metrics)) or wanted.kinds)
     host, out = LinuxHost(), console()
 
+    judged_by: list[str] = []
+
     def watch(record: Record) -> None:
         from sculpt.records import record_data
-        from ui.sculpt import alert_lines, step_line
+        from ui.sculpt import alert_lines, judged_line, step_line
 
         if as_json:
             typer.echo(json.dumps(record_data(record)))
             return
+        if (names := [name for name, _ in record.judged.values]) != judged_by:
+            judged_by[:] = names
+            out.print(judged_line(record))
         out.print(step_line(record))
         for line in alert_lines(record):
             out.print(line)
