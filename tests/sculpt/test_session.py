@@ -128,6 +128,8 @@ def test_the_target_ends(busy: int, tmp_path: Path) -> None:
 def test_several_workloads_are_not_one(tmp_path: Path) -> None:
     two = [subprocess.Popen(["sleep", "300"]) for _ in range(2)]
     try:
+        while any(Path(f"/proc/{one.pid}/comm").read_text() != "sleep\n" for one in two):
+            time.sleep(0.01)  # a program has its name only after the files of the one before are closed
         request = Wanted(Target.comm("^sleep$"), ADVISE, 0.3, 1.0)
         with pytest.raises(SculptError, match="workloads"):
             run(request, lambda *_: Judged(1.0), watch=lambda _: None, journal=Journal(tmp_path), folder=tmp_path)
