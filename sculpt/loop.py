@@ -74,6 +74,19 @@ class Record:
     demand: tuple[tuple[str, float | None], ...] = ()
     own_share: float = 0.0
     """CPU time of this process in the interval, of one core."""
+    vector: tuple[float, ...] = ()
+    """DNA of the interval; () where there is none."""
+    novelty: float | None = None
+    lost: tuple[str, ...] = ()
+    """Of what we set, what somebody else has set since."""
+    trouble: tuple[str, ...] = ()
+    """Of the alerts, those that say what failed, changes apart: their failing is in ``done``."""
+    room_s: float | None = None
+    """What is left of the budget, in seconds of the baseline's worth; None in modes that risk nothing."""
+    quarantined: tuple[str, ...] = ()
+    """What may not be tried for the time being."""
+    took_s: float = 0.0
+    """How long the step itself took."""
 
 
 @dataclass(slots=True)
@@ -105,6 +118,8 @@ class Loop:
     _asked_every: int = RULES_EVERY
     _since_asked: int = 10**9
     _own_s: float = field(default_factory=time.process_time)
+    _lost: tuple[str, ...] = ()
+    _trouble: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
@@ -112,7 +127,9 @@ class Loop:
     def step(self, profile: Profile) -> Record:
         """Take in the profile whose last interval has just ended."""
         interval = profile.intervals[-1]
+        began = time.monotonic()
         alerts: list[str] = []
+        self._lost, self._trouble = (), []
         judged = self.judge(interval, self._stall_s)
         self._stall_s = 0.0
         own_share = self._own_share(profile.interval_s)
@@ -132,6 +149,13 @@ class Loop:
             tuple(alerts),
             tuple((name, interval.demand.get(name)) for name in ("cores", "resident")),
             own_share,
+            tuple(float(value) for value in interval.vector) if interval.vector is not None else (),
+            interval.novelty,
+            self._lost,
+            tuple(self._trouble),
+            self.learner.ledger.room_s if self.mode == APPLY else None,
+            self._quarantined(interval.t),
+            time.monotonic() - began,
         )
 
     def end(self, *, keep: bool) -> Done:
@@ -168,9 +192,10 @@ class Loop:
                 return
             advice = self.advisor.advise(Situation(self.machine(), (workload,)), focus=workload)
         except HalError as error:
-            alerts.append(f"the rules could not be asked: {error}")
+            self._tell_trouble(alerts, f"the rules could not be asked: {error}")
             return
-        alerts += [f"{failure.rule.identity}: {failure.message}" for failure in advice.failures]
+        for failure in advice.failures:
+            self._tell_trouble(alerts, f"{failure.rule.identity}: {failure.message}")
         kept = next((one for one in self._found.candidates if one.name == self.learner.kept.name), Candidate())
         self._found = find(advice, kept=kept, plan_of=self.actuator.plan, refusal=self._refusal, kinds=self.kinds)
 
@@ -180,10 +205,21 @@ class Loop:
             return
         before = self.follow.loaded
         for news in self.follow.look():
-            state = "taken in" if news.taken else "not taken in"
-            alerts.append(f"rules {news.path or ''} {state}: {'; '.join(news.messages)}")
+            words = f"{'taken in' if news.taken else 'not taken in'}: {'; '.join(news.messages)}"
+            if news.taken:
+                alerts.append(f"rules {news.path or ''} {words}")
+            else:
+                self._tell_trouble(alerts, f"rules {news.path or ''} {words}")
         if self.follow.loaded is not before:
             self.advisor = Advisor(Engine(self.follow.rules))
+
+    def _tell_trouble(self, alerts: list[str], what: str) -> None:
+        alerts.append(what)
+        self._trouble.append(what)
+
+    def _quarantined(self, now: float) -> tuple[str, ...]:
+        sentences = self.learner.quarantine.sentences
+        return tuple(sorted({arm for (_cluster, arm), sentence in sentences.items() if now < sentence.until}))
 
     def _is_trying(self) -> bool:
         return self._in_force.name != self.learner.kept.name or self.learner.is_trying
@@ -200,6 +236,7 @@ class Loop:
             return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}" if proposed else "watched only")
         arms = tuple(candidate.arm for candidate in self._startable(alerts))
         if lost := self.actuator.lost():
+            self._lost = lost
             alerts.append(f"somebody else sets what we set: {'; '.join(lost[:3])}")
             self._disown(interval.t)
             arms = arms[:1]

@@ -54,6 +54,13 @@ def record_data(record: Record) -> dict[str, object]:
         else {"in_force": done.in_force.name, "changed": done.changed, "took_s": done.took_s, "error": done.error},
         "alerts": list(record.alerts),
         "own_share": record.own_share,
+        "novelty": record.novelty,
+        "vector": [round(value, 4) for value in record.vector],
+        "lost": list(record.lost),
+        "trouble": list(record.trouble),
+        "room_s": record.room_s,
+        "quarantined": list(record.quarantined),
+        "took_s": record.took_s,
     }
 
 
