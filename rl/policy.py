@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 BASELINE = "baseline"
 """The arm that changes nothing: the configuration that the workload was found in."""
+TRIAL_DEVIATION = 0.05
+"""Standard deviation of the gain that a trial of weight 1 measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Context:
     """DNA and facts of the machine and load, scaled to about [-1, 1]; shape (d,)."""
     cluster: str = ""
     """Name of the kind of workload, for what is remembered of it by name."""
+    when: float = 0.0
+    """Seconds, of the clock that the learner is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,20 @@ class Chosen:
     because: str
     estimates: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Arm to (expected gain, its standard deviation), in the reward's logarithm."""
+    covariance: NDArray[np.float64] | None = None
+    """Of the gains in the order of ``estimates``, shape (a, a), where the policy knows it."""
+
+    def ahead(self, name: str, other: str) -> tuple[float, float]:
+        """Return by how much one arm is expected to be ahead of another, and the standard deviation of that; (0, 0) where unknown."""
+        if name not in self.estimates or other not in self.estimates:
+            return 0.0, 0.0
+        (mean, deviation), (other_mean, other_deviation) = self.estimates[name], self.estimates[other]
+        together = 0.0
+        if self.covariance is not None:
+            order = list(self.estimates)
+            together = float(self.covariance[order.index(name), order.index(other)])
+        variance = deviation**2 + other_deviation**2 - 2 * together
+        return mean - other_mean, max(variance, 0.0) ** 0.5
 
 
 class Policy(Protocol):
@@ -54,3 +72,6 @@ class Policy(Protocol):
 
     def learn(self, context: Context, arm: Arm, gain: float, *, weight: float = 1.0) -> None:
         """Take in a measured gain over the baseline (difference of logarithms), worth ``weight`` trials."""
+
+    def doubt(self) -> None:
+        """What was learned no longer holds as it did: believe it less."""

@@ -25,6 +25,8 @@ class Limits:
     """A gain below this (difference of logarithms) ends a trial at once."""
     deviations: float = 1.645
     """How many standard deviations below its mean an arm is feared to be."""
+    deviations_for_good: float = 2.33
+    """The same of an arm that cannot be flipped back: 1 % of a normal distribution."""
     first_quarantine_s: float = 600.0
     longest_quarantine_s: float = 86_400.0
 
@@ -37,22 +39,37 @@ class Ledger:
     elapsed_s: float = 0.0
     lost_s: float = 0.0
     """What trials cost against the baseline, less what kept gains brought; never below 0, so that gains do not pay for recklessness."""
+    doubt_s: float = 0.0
+    """Standard deviation of that: it was measured, and trials that look better than they are go on for longer."""
 
     @property
     def room_s(self) -> float:
-        """What may still be lost."""
-        return self.limits.allowance_s + self.limits.budget * self.elapsed_s - self.lost_s
+        """What may still be lost, if more was lost than was measured."""
+        feared = self.lost_s + self.limits.deviations * self.doubt_s
+        return self.limits.allowance_s + self.limits.budget * self.elapsed_s - feared
 
-    def allows(self, mean: float, deviation: float, duration_s: float) -> bool:
+    def allows(self, mean: float, deviation: float, duration_s: float, *, for_good: bool = False) -> bool:
         """Tell whether an arm of this expected gain and deviation (in logarithms) may be tried for this long."""
-        feared = mean - self.limits.deviations * deviation
+        deviations = self.limits.deviations_for_good if for_good else self.limits.deviations
+        feared = mean - deviations * deviation
         return loss(max(feared, self.limits.hard), duration_s) <= self.room_s
+
+    def passed(self, duration_s: float) -> Ledger:
+        """Return the ledger after a stretch of time, whatever was in force in it."""
+        return replace(self, elapsed_s=self.elapsed_s + duration_s)
+
+    def charged(self, gain: float, duration_s: float, deviation: float = 0.0) -> Ledger:
+        """Return the ledger with what a stretch of time at this gain over the baseline lost, or brought back.
+
+        Args:
+            deviation: standard deviation of the gain.
+        """
+        doubt_s = math.hypot(self.doubt_s, deviation * math.exp(gain) * duration_s)
+        return replace(self, lost_s=max(self.lost_s + loss(gain, duration_s), 0.0), doubt_s=doubt_s)
 
     def after(self, gain: float, duration_s: float) -> Ledger:
         """Return the ledger after a stretch of time with this gain over the baseline."""
-        return replace(
-            self, elapsed_s=self.elapsed_s + duration_s, lost_s=max(self.lost_s + loss(gain, duration_s), 0.0)
-        )
+        return self.passed(duration_s).charged(gain, duration_s)
 
 
 def loss(gain: float, duration_s: float) -> float:
@@ -94,3 +111,7 @@ class Quarantine:
         return replace(
             self, sentences=MappingProxyType({k: v for k, v in self.sentences.items() if k != (cluster, arm)})
         )
+
+    def amnesty(self, cluster: str) -> Quarantine:
+        """Return it without what was judged in a cluster: it has been found to behave otherwise by now."""
+        return replace(self, sentences=MappingProxyType({k: v for k, v in self.sentences.items() if k[0] != cluster}))

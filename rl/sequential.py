@@ -46,6 +46,11 @@ def evidence(differences: Sequence[float], *, scale: float = EFFECT_SCALE) -> Ev
     return Evidence(count, mean, math.sqrt(variance), _log_e(count, mean, variance, scale))
 
 
+def expected(mean: float, deviation: float, count: int, *, scale: float = EFFECT_SCALE) -> Evidence:
+    """Return what so many differences (two or more) would say if they had this mean and standard deviation."""
+    return Evidence(count, mean, deviation, _log_e(count, mean, deviation**2, scale))
+
+
 def interval(differences: Sequence[float], alpha: float, *, scale: float = EFFECT_SCALE) -> tuple[float, float]:
     """Return the confidence sequence's interval for the mean: at all times together it misses with probability alpha.
 

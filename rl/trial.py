@@ -14,12 +14,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from rl.policy import TRIAL_DEVIATION
 from rl.safety import Limits
-from rl.sequential import Evidence, evidence
+from rl.sequential import Evidence, evidence, expected
 
 A, B = "A", "B"
 """The baseline, and the candidate."""
 ORDERS = ((A, B, B, A), (B, A, A, B))
+LEAST_FUTILE = 3
+"""Blocks before a trial can end because nothing is to be hoped of it."""
 RUNNING, PROMOTED, INFERIOR, HARD_LIMIT, UNDECIDED = "running", "promoted", "inferior", "hard limit", "undecided"
 
 
@@ -29,10 +32,16 @@ class Design:
 
     settle: int = 1
     """Measurements at the start of each stretch that do not count."""
-    measure: int = 2
+    measure: int = 1
     """Measurements of each stretch that do."""
     alpha: float = 0.05
     """Chance of promoting what is no better, over the whole trial."""
+    doubt: float = 0.1
+    """Chance of ending as inferior what is no worse: to stop early costs little, so less proof will do."""
+    worth: float = 0.01
+    """A gain below this is not worth looking for: a trial in which more is no longer likely ends undecided."""
+    likely: float = 0.5
+    """How many standard errors above what was measured is still likely; more where blocks are few."""
     least_blocks: int = 2
     most_blocks: int = 30
     limits: Limits = field(default_factory=Limits)
@@ -45,6 +54,8 @@ class Trial:
     design: Design
     seed: int
     order: tuple[str, ...]
+    before: float = math.nan
+    """Mean logarithm of what the baseline brought last before it; NaN where that is not known."""
     differences: tuple[float, ...] = ()
     """One of each block done: mean logarithm of the candidate less that of the baseline; positive is better."""
     stretches: tuple[tuple[str, float], ...] = ()
@@ -65,6 +76,27 @@ class Trial:
         """What the blocks done say."""
         return evidence(self.differences)
 
+    @property
+    def so_far(self) -> float:
+        """The gain as far as it can be told from all blocks and the one in progress; 0 when nothing can be told."""
+        # Not ``self.side``: that says what must be in force next, which after a hard limit is another.
+        current = [*self.stretches, *((self.order[len(self.stretches)], value) for value in self.current)]
+        candidate = [value for side, value in current if side == B]
+        baseline = [value for side, value in current if side == A] or (
+            [self.before] if math.isfinite(self.before) else []
+        )
+        if not candidate or not baseline:
+            return self.evidence.mean
+        share = min(len(candidate) / 2, 1.0)
+        present = sum(candidate) / len(candidate) - sum(baseline) / len(baseline)
+        return (len(self.differences) * self.evidence.mean + share * present) / (len(self.differences) + share)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the gain so far; of what is not known yet, that of a usual trial."""
+        found = self.evidence
+        return (TRIAL_DEVIATION if found.count < 2 else found.deviation) / math.sqrt(max(found.count, 1))
+
     def take(self, reward: float) -> Trial:
         """Return the trial after one measurement (above 0, greater is better) on its present side.
 
@@ -80,31 +112,34 @@ class Trial:
         return taken._end_stretch() if len(taken.current) == self.design.measure else taken
 
     def _is_beyond_the_hard_limit(self) -> bool:
-        """One measurement of the candidate against all of the baseline in this block."""
+        """One measurement of the candidate against all of the baseline in this block, or what was last before it."""
         baseline = [value for side, value in self.stretches if side == A]
-        if self.side == A or not baseline:
+        if self.side == A or not (baseline or math.isfinite(self.before)):
             return False
-        return self.current[-1] - max(baseline) < self.design.limits.hard
+        return self.current[-1] - max(baseline, default=self.before) < self.design.limits.hard
 
     def _end_stretch(self) -> Trial:
         stretches = (*self.stretches, (self.side, math.fsum(self.current) / len(self.current)))
         if len(stretches) < len(self.order):
-            return replace(self, stretches=stretches, current=(), settled=self._carried(stretches))
+            return replace(self, stretches=stretches, current=(), settled=self._carried(self.order[len(stretches)]))
         means = {side: [value for one, value in stretches if one == side] for side in (A, B)}
-        difference = sum(means[B]) / len(means[B]) - sum(means[A]) / len(means[A])
+        baseline = sum(means[A]) / len(means[A])
+        difference = sum(means[B]) / len(means[B]) - baseline
+        order = _order(self.seed, len(self.differences) + 1)
         ended = replace(
             self,
+            before=baseline,
             differences=(*self.differences, difference),
             stretches=(),
             current=(),
-            settled=0,
-            order=_order(self.seed, len(self.differences) + 1),
+            settled=self._carried(order[0]),
+            order=order,
         )
         return replace(ended, outcome=ended._verdict())
 
-    def _carried(self, stretches: Sequence[tuple[str, float]]) -> int:
+    def _carried(self, following: str) -> int:
         """Two stretches of one side on end need no settling between them."""
-        return self.design.settle if self.order[len(stretches)] == self.side else 0
+        return self.design.settle if following == self.side else 0
 
     def _verdict(self) -> str:
         blocks, found = len(self.differences), self.evidence
@@ -112,14 +147,27 @@ class Trial:
             return RUNNING
         if found.proves_gain(self.design.alpha):
             return PROMOTED
-        if found.proves_loss(2 * self.design.alpha):  # to stop early costs nothing: so less proof will do
+        if found.proves_loss(self.design.doubt):
             return INFERIOR
+        if self._is_futile(found):  # what looks worse and can hardly be better need not be proven to be
+            return INFERIOR if found.mean < -self.design.worth else UNDECIDED
         return UNDECIDED if blocks >= self.design.most_blocks else RUNNING
 
+    def _is_futile(self, found: Evidence) -> bool:
+        """Tell whether a gain worth having, or its proof in time, is no longer likely. To end unpromoted costs no chance of error."""
+        if found.count < LEAST_FUTILE:
+            return False
+        reach = self.design.likely * (1 + 2 / (found.count - 1)) * found.deviation / math.sqrt(found.count)
+        hoped = found.mean + reach
+        if hoped < self.design.worth:
+            return True
+        at_last = expected(hoped, found.deviation, self.design.most_blocks)
+        return found.deviation > 0 and not at_last.proves_gain(self.design.alpha)
 
-def begin(design: Design, *, seed: int) -> Trial:
-    """Return a trial that has not begun."""
-    return Trial(design, seed, _order(seed, 0))
+
+def begin(design: Design, *, seed: int, before: float = math.nan) -> Trial:
+    """Return a trial that has not begun; ``before`` is the mean logarithm of the baseline's latest rewards."""
+    return Trial(design, seed, _order(seed, 0), before)
 
 
 def _order(seed: int, block: int) -> tuple[str, ...]:

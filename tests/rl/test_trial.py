@@ -63,6 +63,31 @@ def test_a_disaster_ends_at_once() -> None:
     assert trial.side == A
 
 
+def test_a_disaster_ends_at_once_where_only_what_was_before_is_known() -> None:
+    trial = next(trial for seed in range(9) if (trial := begin(Design(), seed=seed, before=0.0)).side == B)
+    trial = trial.take(0.3).take(0.3)
+    assert trial.outcome == HARD_LIMIT
+    assert trial.so_far == pytest.approx(math.log(0.3))
+
+
+def test_what_is_not_worth_it_ends_early() -> None:
+    """Of nothing at all most trials end long before the last block, and hardly any of a gain that is."""
+    nothing = [run(machine(0.0, seed=seed), Design(), seed) for seed in range(100)]
+    gains = [run(machine(0.08, seed=seed), Design(), seed) for seed in range(100)]
+    assert np.median([len(trial.differences) for trial in nothing]) < Design().most_blocks / 2
+    assert [trial.outcome for trial in gains].count(PROMOTED) >= 80
+
+
+@given(st.integers(0, 200), st.floats(-0.2, 0.2))
+def test_the_gain_so_far_is_the_gain(seed: int, gain: float) -> None:
+    trial = begin(Design(settle=0, least_blocks=9), seed=seed, before=0.0)
+    for _ in range(11):
+        assert trial.so_far == pytest.approx(
+            gain if B in [side for side, _ in trial.stretches] or trial.differences else 0.0
+        )
+        trial = trial.take(math.exp(gain if trial.side == B else 0.0))
+
+
 def test_what_cannot_be_decided_ends() -> None:
     trial = run(machine(0.0, noise=0.1, seed=3), Design(most_blocks=4), 3)
     assert trial.outcome in (UNDECIDED, INFERIOR, PROMOTED)
