@@ -94,7 +94,9 @@ def test_the_baseline_gains_nothing_by_definition() -> None:
     assert bandit.choose(HERE, [NOTHING, PAGES]).estimates[BASELINE] == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("way", ["sampled", "bound"])  # greedy is there to be compared with: it may stay where it began
+@pytest.mark.parametrize(
+    "way", ["sampled", "bound", "epsilon"]
+)  # greedy is there to be compared with: it may stay where it began
 def test_a_seed_reproduces_and_the_best_is_found(way: str) -> None:
     def run(seed: int) -> list[str]:
         draw, bandit = np.random.default_rng(seed), LinearBandit(seed=seed, way=way)
@@ -108,7 +110,57 @@ def test_a_seed_reproduces_and_the_best_is_found(way: str) -> None:
         return chosen
 
     assert run(3) == run(3)
-    assert run(3)[-20:].count("pages") >= 18
+    assert run(3)[-20:].count("pages") >= (14 if way == "epsilon" else 18)
+
+
+def test_time_takes_weight_away() -> None:
+    bandit = LinearBandit(Settings(half_life_s=100), seed=1)
+    bandit.learn(HERE, PAGES, 0.3, weight=10)
+    fresh, old = (bandit.choose(Context(HERE.vector, when=when), [NOTHING, PAGES]) for when in (0.0, 1000.0))
+    assert old.estimates["pages"][0] < 0.5 * fresh.estimates["pages"][0]
+    assert old.estimates["pages"][1] > 2 * fresh.estimates["pages"][1]
+
+
+def test_doubt_takes_nearly_all_of_it() -> None:
+    bandit = LinearBandit(seed=1)
+    bandit.learn(HERE, PAGES, 0.3)
+    before = mean_of(bandit, PAGES)
+    bandit.doubt()
+    assert 0 < mean_of(bandit, PAGES) < 0.5 * before
+
+
+def test_whoever_expected_wrongly_is_believed_less() -> None:
+    hoped = [Arm(f"arm-{n}", (f"part-{n}",), expected=0.3, trust=2) for n in range(4)]
+    wrong, right = LinearBandit(seed=1), LinearBandit(seed=1)
+    for arm in hoped[:3]:
+        wrong.learn(HERE, arm, -0.3)
+        right.learn(HERE, arm, 0.3)
+    assert mean_of(wrong, hoped[3]) < 0.9 * mean_of(right, hoped[3])
+
+
+def test_by_how_much_one_arm_is_ahead_of_another_allows_for_what_they_share() -> None:
+    bandit = LinearBandit(seed=1)
+    for _ in range(5):
+        bandit.learn(HERE, PIN, 0.1)
+    chosen = bandit.choose(HERE, [NOTHING, PAGES, BOTH])
+    mean, deviation = chosen.ahead("both", "pages")
+    assert mean == pytest.approx(chosen.estimates["both"][0] - chosen.estimates["pages"][0])
+    assert deviation < 0.7 * chosen.estimates["pages"][1]  # what is not known of pages is not known of both alike
+    assert chosen.ahead("both", "nobody") == (0.0, 0.0)
+
+
+def test_three_hundred_trials_and_thirty_arms_are_one_model() -> None:
+    """The trials are made ready once, and the posterior is that of all of them at once."""
+    draw = np.random.default_rng(5)
+    parts = [f"part-{n}" for n in range(12)]
+    arms = [NOTHING, *(Arm(f"arm-{n}", tuple(draw.choice(parts, 2, replace=False)), 0.05) for n in range(30))]
+    bandit = LinearBandit(seed=1)
+    for _ in range(350):
+        bandit.learn(Context(draw.uniform(-0.5, 0.5, 16)), arms[draw.integers(1, 31)], float(draw.normal(0, 0.1)))
+    assert len(bandit.model.tried) == bandit.model.settings.remembered
+    mean, covariance = bandit.model.posterior(Context(np.zeros(16)), arms)
+    assert np.isfinite(mean).all()
+    assert np.linalg.eigvalsh(covariance).min() > -1e-9
 
 
 def test_an_unknown_way_is_refused() -> None:
