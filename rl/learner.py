@@ -2,20 +2,23 @@
 
 Pure of any machine: it is told what was seen in an interval and answers with the arm to have in force in the next. One arm is *kept*
 (the baseline at first). Now and then the policy names a candidate, the gate lets it pass, and a trial of paired blocks
-compares it with what is kept; proof of a gain makes it the one kept, anything else leaves it. Missing measurements, a
-workload that is unlike what is known, a change of phase: all lead back to the baseline, and are counted.
+compares it with what is kept; proof of a gain makes it the one kept, anything else leaves it. What is kept is held against the
+baseline again, ever more seldom while it pays, and at once when the reward falls; what was proven in a phase is kept again when that
+phase comes back. Missing measurements, a workload that is unlike what is known, a change of phase: all lead back to the baseline, and
+are counted.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import NormalDist
 
-import numpy as np
-
-from rl.policy import BASELINE, Arm, Chosen, Context, Policy
+from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen
+from rl.policy import BASELINE, TRIAL_DEVIATION, Arm, Chosen, Policy
+from rl.proofs import Proof, Proofs
 from rl.safety import Ledger, Limits, Quarantine
 from rl.trial import (
     HARD_LIMIT,
@@ -31,64 +34,16 @@ from rl.trial import (
     before_after,
     begin,
 )
+from rl.watch import FallWatch, PhaseWatch
 
-HOLD, TRIAL, ONE_WAY, BLIND = "hold", "trial", "one-way", "blind"
-"""States: what is kept is in force; a trial is running; a change that cannot be flipped is being judged; nothing can be judged."""
+__all__ = ["BLIND", "HOLD", "ONE_WAY", "TRIAL", "Decision", "Learner", "Patience", "Seen", "arms_with"]
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long things take, in intervals unless said otherwise."""
-
-    dwell: int = 4
-    """At least between the end of one trial and the beginning of the next."""
-    reversal: int = 60
-    """At least before an arm that was just given up may be tried again."""
-    recheck: int = 120
-    """What is kept is held against the baseline again after so many."""
-    blind: int = 3
-    """So many without a measurement lead back to the baseline."""
-    drift: float = 1.0
-    """Distance of the context from that of the last judgement beyond which it is another phase."""
-    novelty: float = 2.0
-    """Above this nothing is tried: the workload is unlike anything known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One interval that has ended."""
-
-    t: float
-    """Its end, in seconds."""
-    interval_s: float
-    context: Context
-    arms: tuple[Arm, ...]
-    """What may be in force next; the baseline first."""
-    reward: float | None
-    """Measured in it, above 0, greater is better; None when that could not be measured."""
-    in_force: str
-    """Name of the arm that was in force all through it."""
-    novelty: float = 0.0
-    one_way: frozenset[str] = frozenset()
-    """Names of arms that cannot be flipped back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What is to be in force in the next interval, and why."""
-
-    arm: Arm
-    state: str
-    because: str
-    event: str = ""
-    """What ended or began with it: "trial", "promoted", "made" (for good), "rolled back", "undecided", "phase", "blind", "novel", "gone" or nothing."""
-    candidate: str = ""
-    """Of a trial that runs or just ended."""
-    gain: float | None = None
-    """Measured in it, the difference of logarithms, as far as it is known."""
-    interval: tuple[float, float] | None = None
-    """Limits of that gain."""
-    estimates: dict[str, tuple[float, float]] = field(default_factory=dict)
+FALLEN = 0.7
+"""Share of the gain of what is kept: when the reward falls by that much, the gain may be gone."""
+CHECK_DOUBT = 0.3
+CHECK_BLOCKS = 12
+"""Chance of error in finding that what is kept still pays, or no longer, and most blocks to find out in: the first was proven before, and
+the other needs no proof."""
 
 
 class Learner:
@@ -96,6 +51,7 @@ class Learner:
 
     Args:
         seed: of the blocks' order; the policy has its own.
+        known: what was proven before.
     """
 
     def __init__(
@@ -106,25 +62,36 @@ class Learner:
         design: Design | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        known: Iterable[Proof] = (),
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.policy = policy
         self.design = design or Design()
         self.patience = patience or Patience()
-        self.ledger = Ledger(limits or self.design.limits)
-        self.quarantine = Quarantine(limits or self.design.limits)
+        limits = limits or self.design.limits
+        self.ledger = Ledger(limits)
+        """What was lost, a running trial included as far as it can be told."""
+        self.quarantine = quarantine or Quarantine(limits)
+        self.proofs = Proofs(self.patience.drift, known)
         self.kept = Arm(BASELINE)
         self.counts: Counter[str] = Counter()
         self._seed = seed
         self._trial: Trial | None = None
         self._candidate: Arm | None = None
-        self._phase: Context | None = None
+        self._phase = PhaseWatch(self.patience.drift, self.patience.sure)
+        self._fall = FallWatch()
         self._kept_gain = 0.0
         self._since_trial = 0
         self._since_check = 0
+        self._check_after = self.patience.recheck
+        self._alarm_after = self.patience.alarm
         self._without = 0
         self._given_up: dict[str, int] = {}
+        self._tries: dict[tuple[str, str], list[float]] = {}
         self._recent: deque[float] = deque(maxlen=60)
         self._after: list[float] = []
+        self._settled = self.ledger
+        self._candidate_s = 0.0
 
     @property
     def is_trying(self) -> bool:
@@ -133,35 +100,35 @@ class Learner:
 
     def decide(self, seen: Seen) -> Decision:
         """Take in one interval, and say what is to be in force in the next."""
+        seen = replace(seen, context=replace(seen.context, when=seen.t))
         self.counts["intervals"] += 1
         self._since_trial += 1
         self._since_check += 1
-        arms = {arm.name: arm for arm in seen.arms}
-        if reason := self._lost(seen, arms):
+        self._account(seen)
+        if reason := self._lost(seen, {arm.name for arm in seen.arms}):
             return reason
         assert seen.reward is not None
-        self._account(seen)
         if self._trial is not None:
-            return self._go_on(seen)
+            return self._go_on(seen, self._trial)
         if self._candidate is not None:
-            return self._one_way(seen)
+            return self._one_way(seen, self._candidate)
         if seen.in_force == self.kept.name:
             self._recent.append(seen.reward)
+            self._fall.take(seen.reward, FALLEN * self._kept_gain)
         return self._consider(seen)
 
     # --- what leads back to the baseline
 
-    def _lost(self, seen: Seen, arms: dict[str, Arm]) -> Decision | None:
+    def _lost(self, seen: Seen, names: set[str]) -> Decision | None:
         """Return the decision where this interval says nothing, or says that what was learned does not count here."""
-        if self._phase is None:
-            self._phase = seen.context
-        if self._is_another_phase(seen):
-            self._phase = seen.context
+        if self._phase.is_another(seen.context):
             return self._back("phase", "the workload behaves otherwise than before: judged anew")
-        if self.kept.name not in arms:
+        if self.kept.name not in names:
             return self._back("gone", f"{self.kept.name} is no longer proposed")
-        if self._candidate is not None and self._candidate.name not in arms:
+        if self._candidate is not None and self._candidate.name not in names:
             return self._drop("gone", f"{self._candidate.name} is no longer proposed")
+        if self._phase.is_in_doubt:
+            return Decision(self._present(), self._state(), "it may be another phase: this interval does not count")
         if seen.reward is None or not math.isfinite(seen.reward) or seen.reward <= 0:
             self._without += 1
             self.counts["missing"] += 1
@@ -171,25 +138,24 @@ class Learner:
         self._without = 0
         return None
 
-    def _is_another_phase(self, seen: Seen) -> bool:
-        assert self._phase is not None
-        if seen.context.cluster != self._phase.cluster:
-            return True
-        return float(np.linalg.norm(seen.context.vector - self._phase.vector)) > self.patience.drift
-
     def _back(self, event: str, because: str, *, state: str = HOLD) -> Decision:
-        self.counts[event] += 1
-        self._trial = self._candidate = None
         self.kept, self._kept_gain = Arm(BASELINE), 0.0
-        self._since_trial = self._since_check = 0
-        self._recent.clear()
-        return Decision(self.kept, state, because, event)
+        self._since_check = 0
+        self._fall.restart()
+        return replace(self._drop(event, because), state=state)
 
     def _drop(self, event: str, because: str) -> Decision:
         self.counts[event] += 1
+        self._close()
+        return Decision(self.kept, HOLD, because, event)
+
+    def _close(self) -> None:
+        """End what is being tried."""
+        self._charge_so_far()
+        self._settled, self._candidate_s = self.ledger, 0.0
         self._trial = self._candidate = None
         self._since_trial = 0
-        return Decision(self.kept, HOLD, because, event)
+        self._recent.clear()
 
     def _present(self) -> Arm:
         if self._trial is not None and self._candidate is not None:
@@ -199,13 +165,36 @@ class Learner:
     def _state(self) -> str:
         return TRIAL if self._trial is not None else ONE_WAY if self._candidate is not None else HOLD
 
-    def _account(self, seen: Seen) -> None:
-        gain = self._kept_gain
-        if self._candidate is not None and seen.in_force == self._candidate.name and self._trial is not None:
-            gain += self._trial.evidence.mean
-        self.ledger = self.ledger.after(min(gain, 0.0), seen.interval_s)
+    # --- what it costs
 
-    # --- a trial
+    def _account(self, seen: Seen) -> None:
+        """Note the time; of a candidate also how long it has been in force, which is charged by what it has shown so far."""
+        self._settled = self._settled.passed(seen.interval_s)
+        if self._candidate is not None and seen.in_force == self._candidate.name:
+            self._candidate_s += seen.interval_s
+        elif seen.in_force == self.kept.name:
+            self._settled = self._settled.charged(min(self._kept_gain, 0.0), seen.interval_s)
+        self._charge_so_far()
+
+    def _charge_so_far(self) -> None:
+        gain, deviation = self._shown()
+        if gain > self.ledger.limits.deviations * deviation:  # gains do not pay for recklessness
+            gain = deviation = 0.0
+        self.ledger = self._settled.charged(min(gain, 0.0), self._candidate_s, deviation)
+
+    def _shown(self) -> tuple[float, float]:
+        """Return what the candidate gains over the baseline, as far as it can be told, and the standard deviation of that."""
+        if self._candidate is None or not self._candidate.parts:
+            return 0.0, 0.0
+        if self._trial is not None:
+            return self._kept_gain + self._trial.so_far, self._trial.error
+        settled = self._after[self.design.settle :]
+        if not settled or not self._recent:
+            return self._kept_gain, TRIAL_DEVIATION
+        gain = self._kept_gain + _mean_log(settled) - _mean_log(self._recent)
+        return gain, TRIAL_DEVIATION / math.sqrt(len(settled))
+
+    # --- what is tried next
 
     def _consider(self, seen: Seen) -> Decision:
         """Begin a trial where there is something worth trying, and it may be."""
@@ -213,152 +202,255 @@ class Learner:
             return Decision(self.kept, HOLD, f"{self.kept.name} has been in force for {self._since_trial} intervals")
         if seen.novelty > self.patience.novelty:
             self.counts["novel"] += 1
-            return Decision(
-                self.kept, HOLD, f"unlike anything known (novelty {seen.novelty:.1f}): only watched", "novel"
-            )
-        chosen = self._choose(seen)
-        candidate = chosen.arm
-        if candidate.name == self.kept.name:
-            return Decision(self.kept, HOLD, f"{self.kept.name}: {chosen.because}", estimates=dict(chosen.estimates))
-        if reason := self._forbidden(seen, chosen):
-            return Decision(
-                self.kept, HOLD, f"{candidate.name} is not tried: {reason}", estimates=dict(chosen.estimates)
-            )
-        return self._begin(seen, chosen)
-
-    def _choose(self, seen: Seen) -> Chosen:
-        """Ask the policy, or check again what is kept."""
-        if self.kept.name != BASELINE and self._since_check >= self.patience.recheck:
+            words = f"unlike anything known (novelty {seen.novelty:.1f}): only watched"
+            return Decision(self.kept, HOLD, words, "novel")
+        if recalled := self._recall(seen):
+            return recalled
+        if because := self._must_check():
             self._since_check = 0
-            return Chosen(seen.arms[0], f"{self.kept.name} has been kept for long: is it still better?")
-        allowed = [
+            return self._begin(seen, Chosen(seen.arms[0], because))
+        chosen, refused = self._choose(seen)
+        if chosen.arm.name != self.kept.name:
+            return self._begin(seen, chosen)
+        because = f"{self.kept.name}: {chosen.because}" + (f"; {refused}" if refused else "")
+        return Decision(self.kept, HOLD, because, estimates=dict(chosen.estimates))
+
+    def _recall(self, seen: Seen) -> Decision | None:
+        """Return to what was proven in this phase before, where there is such a thing and it is not kept already."""
+        arms = [arm for arm in self._allowed(seen) if arm.name not in seen.one_way]
+        best = self.proofs.best(seen.context, arms)
+        if best is None or best[0].name == self.kept.name or best[1] < self._kept_gain + self.patience.worth:
+            return None
+        self._keep(seen, *best)
+        self.counts["recalled"] += 1
+        words = f"{self.kept.name} was proven here before ({self._kept_gain:+.3f})"
+        return Decision(self.kept, HOLD, words, "recalled", gain=self._kept_gain)
+
+    def _must_check(self) -> str:
+        """Return why what is kept is to be held against the baseline now; nothing where it need not be."""
+        if not self.kept.parts:
+            return ""
+        if self._since_check >= self._check_after:
+            return f"{self.kept.name} has been kept for long: is it still better?"
+        if self._since_check >= self._alarm_after and self._fall.has_fallen:
+            return f"the reward fell under {self.kept.name}: is it still better?"
+        return ""
+
+    def _allowed(self, seen: Seen) -> list[Arm]:
+        cluster = seen.context.cluster
+        return [
             arm
             for arm in seen.arms
-            if arm.name in (BASELINE, self.kept.name)
-            or not self.quarantine.holds(seen.context.cluster, arm.name, seen.t)
+            if arm.name in (BASELINE, self.kept.name) or not self.quarantine.holds(cluster, arm.name, seen.t)
         ]
-        return self.policy.choose(seen.context, allowed)
 
-    def _forbidden(self, seen: Seen, chosen: Chosen) -> str:
-        name = chosen.arm.name
-        waited = self._given_up.get(name)
+    def _choose(self, seen: Seen) -> tuple[Chosen, str]:
+        """Ask the policy, and once more without what may not be tried; say why that may not."""
+        allowed = self._allowed(seen)
+        chosen = self.policy.choose(seen.context, allowed)
+        refused = self._forbidden(seen, chosen, chosen.arm)
+        if not refused:
+            return chosen, ""
+        fit = [arm for arm in allowed if not self._forbidden(seen, chosen, arm)]
+        return self.policy.choose(seen.context, fit), f"{chosen.arm.name} is not tried: {refused}"
+
+    def _forbidden(self, seen: Seen, chosen: Chosen, arm: Arm) -> str:
+        """Return why an arm may not be tried now; nothing where it may."""
+        if arm.name == self.kept.name:
+            return ""
+        waited = self._given_up.get(arm.name)
         if waited is not None and self.counts["intervals"] - waited < self.patience.reversal:
             return "it was given up a short while ago"
-        if name in seen.one_way and len(self._recent) < LEAST_BEFORE:
+        is_for_good = arm.name in seen.one_way
+        if is_for_good and len(self._recent) < LEAST_BEFORE:
             return f"it cannot be flipped back, and {LEAST_BEFORE} measurements before it are needed"
-        mean, deviation = chosen.estimates.get(name, (0.0, 0.0))
-        if not self.ledger.allows(mean - self._kept_gain, deviation, self._block_s(seen)):
+        if chosen.estimates and (chance := self._chance(chosen, arm)) < self.patience.likely:
+            return f"the chance that it is worth a change is {chance:.0%}"
+        if not self._is_affordable(seen, chosen, arm):
             return f"it might cost more than is left of the budget ({self.ledger.room_s:.1f} s of the baseline's worth)"
         return ""
 
+    def _is_affordable(self, seen: Seen, chosen: Chosen, arm: Arm) -> bool:
+        """Tell whether what an arm might lose is left of the budget, until one could know.
+
+        What was never tried here is feared to be at the hard limit, and what was to be as it was, whatever is expected of it: who expects
+        may be wrong, or lie.
+        """
+        if not arm.parts:
+            return True
+        mean, deviation = chosen.estimates.get(arm.name, (0.0, 0.0))
+        if arm.name in seen.one_way:
+            return self.ledger.allows(mean, deviation, self.patience.stuck * seen.interval_s, for_good=True)
+        measured = self._tries.get((seen.context.cluster, arm.name), [self.ledger.limits.hard])
+        return self.ledger.allows(min(mean, measured[-1]), deviation, self._block_s(seen))
+
+    def _chance(self, chosen: Chosen, arm: Arm) -> float:
+        """Return how probable it is that an arm is better than what is kept by what is worth a change."""
+        mean, deviation = chosen.ahead(arm.name, self.kept.name)
+        if deviation == 0:
+            return float(mean > self.patience.worth)
+        return 1 - NormalDist(mean, deviation).cdf(self.patience.worth)
+
     def _block_s(self, seen: Seen) -> float:
+        """Return how long a candidate is in force in one block."""
         return seen.interval_s * 2 * (self.design.settle + self.design.measure)
 
     def _begin(self, seen: Seen, chosen: Chosen) -> Decision:
         self._seed += 1
         self.counts["trial"] += 1
-        self._candidate = chosen.arm
+        self._candidate = arm = chosen.arm
         estimates = dict(chosen.estimates)
-        if chosen.arm.name in seen.one_way:
+        if arm.name in seen.one_way:
             self._after = []
-            because = f"{chosen.arm.name} is made, which cannot be flipped back: {chosen.because}"
-            return Decision(chosen.arm, ONE_WAY, because, "trial", chosen.arm.name, estimates=estimates)
-        self._trial = begin(self.design, seed=self._seed)
-        because = f"{chosen.arm.name} against {self.kept.name}: {chosen.because}"
-        return Decision(self._present(), TRIAL, because, "trial", chosen.arm.name, estimates=estimates)
+            because = f"{arm.name} is made, which cannot be flipped back: {chosen.because}"
+            return Decision(arm, ONE_WAY, because, "trial", arm.name, estimates=estimates)
+        before = _mean_log(self._recent) if self._recent else math.nan
+        self._trial = begin(self._design_for(seen, arm), seed=self._seed, before=before)
+        self._recent.clear()
+        because = f"{arm.name} against {self.kept.name}: {chosen.because}"
+        return Decision(self._present(), TRIAL, because, "trial", arm.name, estimates=estimates)
 
-    def _go_on(self, seen: Seen) -> Decision:
-        assert self._trial is not None
+    def _design_for(self, seen: Seen, arm: Arm) -> Design:
+        """Return the trial's design: each further trial of one arm needs more proof, so that all of them err no oftener than once in 1/alpha or so."""
+        if not arm.parts:
+            return replace(self.design, alpha=CHECK_DOUBT, doubt=CHECK_DOUBT, most_blocks=CHECK_BLOCKS)
+        tries = len(self._tries.get((seen.context.cluster, arm.name), ()))
+        return replace(self.design, alpha=self.design.alpha / (1 + tries) ** 2)
+
+    # --- a trial
+
+    def _go_on(self, seen: Seen, trial: Trial) -> Decision:
         assert self._candidate is not None
         assert seen.reward is not None
-        if (
-            seen.in_force != self._present().name
-        ):  # what was wanted could not be had yet: it says nothing of either side
+        name = self._candidate.name
+        if seen.in_force != self._present().name:
+            # What was wanted could not be had yet: it says nothing of either side.
             self.counts["late"] += 1
-            return Decision(self._present(), TRIAL, "not yet in force", candidate=self._candidate.name)
-        blocks = len(self._trial.differences)
-        self._trial = self._trial.take(seen.reward)
-        found = self._trial.evidence
-        if self._trial.outcome == RUNNING:
-            if len(self._trial.differences) > blocks and self._is_too_dear(seen):
-                return self._end(seen, INFERIOR, "what it costs is more than is left of the budget")
-            because = f"block {len(self._trial.differences) + 1}: {found.mean:+.3f} after {found.count} blocks"
-            return Decision(self._present(), TRIAL, because, candidate=self._candidate.name, gain=found.mean)
-        return self._end(seen, self._trial.outcome, "")
+            return Decision(self._present(), TRIAL, "not yet in force", candidate=name)
+        self._trial = now = trial.take(seen.reward)
+        self._charge_so_far()
+        found = now.evidence
+        if now.outcome != RUNNING:
+            return self._end(seen, now, now.outcome, "")
+        if self.ledger.room_s < 0 or (len(now.differences) > len(trial.differences) and self._is_too_dear(seen, now)):
+            return self._end(seen, now, INFERIOR, "what it costs is more than is left of the budget")
+        because = f"block {len(now.differences) + 1}: {found.mean:+.3f} after {found.count} blocks"
+        return Decision(self._present(), TRIAL, because, candidate=name, gain=found.mean)
 
-    def _is_too_dear(self, seen: Seen) -> bool:
-        assert self._trial is not None
-        found = self._trial.evidence
-        deviation = 0.0 if math.isnan(found.deviation) else found.deviation / math.sqrt(max(found.count, 1))
-        return not self.ledger.allows(found.mean, deviation, self._block_s(seen))
+    def _is_too_dear(self, seen: Seen, trial: Trial) -> bool:
+        if self._candidate is None or not self._candidate.parts:
+            return False
+        return not self.ledger.allows(self._kept_gain + trial.evidence.mean, trial.error, self._block_s(seen))
 
-    def _end(self, seen: Seen, outcome: str, because: str) -> Decision:
-        assert self._trial is not None
+    def _end(self, seen: Seen, trial: Trial, outcome: str, because: str) -> Decision:
         assert self._candidate is not None
-        candidate, found = self._candidate, self._trial.evidence
-        gain = found.mean if found.count else self.ledger.limits.hard
-        self._teach(seen, candidate, self._kept_gain + gain, max(found.count, 1))
-        self._trial = self._candidate = None
-        self._since_trial = 0
+        candidate, found = self._candidate, trial.evidence
+        gain, weight = trial.so_far, _weight(trial)
+        is_check = not candidate.parts
+        if is_check:  # what is kept was held against the baseline: that teaches of what is kept
+            self.policy.learn(seen.context, self.kept, -gain, weight=weight)
+        else:
+            self.policy.learn(seen.context, candidate, self._kept_gain + gain, weight=weight)
+            self._tries.setdefault((seen.context.cluster, candidate.name), []).append(self._kept_gain + gain)
+        self._close()
+        if is_check:
+            return self._checked(seen, outcome, -gain, found.count)
         if outcome == PROMOTED:
             return self._promote(seen, candidate, gain, f"better by {gain:+.3f}, proven in {found.count} blocks")
         words = {
             INFERIOR: f"worse by {gain:+.3f}",
-            HARD_LIMIT: "far worse at once",
+            HARD_LIMIT: f"far worse at once ({gain:+.3f})",
             UNDECIDED: f"no better in {found.count} blocks ({gain:+.3f})",
         }
         return self._leave(seen, candidate, outcome, because or words[outcome], gain)
 
-    def _one_way(self, seen: Seen) -> Decision:
+    def _promote(self, seen: Seen, arm: Arm, gain: float, because: str) -> Decision:
+        self.counts["promoted"] += 1
+        self._given_up[self.kept.name] = self.counts["intervals"]
+        self._keep(seen, arm, self._kept_gain + gain)
+        self.proofs.add(Proof(seen.context, frozenset(arm.parts), self._kept_gain))
+        self.quarantine = self.quarantine.pardon(seen.context.cluster, arm.name)
+        return Decision(arm, HOLD, because, "promoted", arm.name, gain)
+
+    def _keep(self, seen: Seen, arm: Arm, gain: float) -> None:
+        self.kept, self._kept_gain = arm, gain
+        self._since_check = self._since_trial = 0
+        self._check_after = self.patience.recheck
+        self._alarm_after = self.patience.alarm
+        self._phase.judged(seen.context)
+        self._recent.clear()
+        self._fall.restart()
+
+    def _leave(self, seen: Seen, arm: Arm, outcome: str, because: str, gain: float) -> Decision:
+        event = "undecided" if outcome == UNDECIDED else "rolled back"
+        self.counts[event] += 1
+        self.quarantine = self.quarantine.put(seen.context.cluster, arm.name, seen.t)
+        return Decision(self.kept, HOLD, because, event, arm.name, gain)
+
+    def _checked(self, seen: Seen, outcome: str, gain: float, blocks: int) -> Decision:
+        """Say what came of holding what is kept against the baseline: ``gain`` is its own."""
+        kept = self.kept
+        if outcome in (INFERIOR, HARD_LIMIT) or (outcome == UNDECIDED and gain > self.patience.worth):
+            self.counts["confirmed"] += 1
+            if outcome != HARD_LIMIT:  # which may be one bad measurement
+                self._kept_gain = (self._kept_gain + gain) / 2
+            self.proofs.add(Proof(seen.context, frozenset(kept.parts), self._kept_gain))
+            self._since_check = 0
+            self._fall.looked_into()
+            self._check_after = min(2 * self._check_after, self.patience.longest_recheck)
+            self._alarm_after = min(2 * self._alarm_after, 4 * self.patience.alarm)
+            return Decision(kept, HOLD, f"still better by {gain:+.3f}", "confirmed", kept.name, gain)
+        self.proofs.drop(seen.context)
+        self._given_up[kept.name] = self.counts["intervals"]
+        self.kept, self._kept_gain = seen.arms[0], 0.0
+        self._fall.restart()
+        self._doubt(seen.context.cluster)
+        words = f"{kept.name} pays no longer ({gain:+.3f} in {blocks} blocks)"
+        return self._leave(seen, kept, outcome if outcome == PROMOTED else INFERIOR, words, gain)
+
+    def _doubt(self, cluster: str) -> None:
+        """What was proven holds no longer, so what was refuted may not either."""
+        self.policy.doubt()
+        self.quarantine = self.quarantine.amnesty(cluster)
+        self._tries = {key: gains for key, gains in self._tries.items() if key[0] != cluster}
+
+    # --- a change that cannot be flipped back
+
+    def _one_way(self, seen: Seen, candidate: Arm) -> Decision:
         """Judge a change that was made for good, once enough has been measured after it."""
-        assert self._candidate is not None
         assert seen.reward is not None
-        candidate = self._candidate
         if seen.in_force == candidate.name:
             self._after.append(seen.reward)
         settled = self._after[self.design.settle :]
         if len(settled) < max(LEAST_AFTER, 2 * self.design.measure):
             return Decision(candidate, ONE_WAY, f"{len(settled)} measurements after it", candidate=candidate.name)
         found = before_after(list(self._recent), settled)
-        self._teach(seen, candidate, self._kept_gain + found.gain, 1.0)
-        self._candidate = None
-        self._since_trial = 0
+        self.policy.learn(seen.context, candidate, self._kept_gain + found.gain, weight=1.0)
+        self._close()
         self.counts["made"] += 1
         # It is part of the machine from now on, so what is kept stays what it was, by its name: the baseline has changed.
         self._given_up[candidate.name] = self.counts["intervals"]
-        self._recent.clear()
         if found.outcome == INFERIOR:
             self.quarantine = self.quarantine.put(seen.context.cluster, candidate.name, seen.t)
         because = f"{found.outcome}, judged before against after; it stays made"
         return Decision(self.kept, HOLD, because, "made", candidate.name, found.gain, interval=(found.low, found.high))
 
-    def _teach(self, seen: Seen, arm: Arm, gain: float, weight: float) -> None:
-        if arm.name == BASELINE:  # what is kept was held against the baseline: that teaches of what is kept
-            self.policy.learn(seen.context, self.kept, self._kept_gain - gain, weight=weight)
-        else:
-            self.policy.learn(seen.context, arm, gain, weight=weight)
 
-    def _promote(self, seen: Seen, arm: Arm, gain: float, because: str) -> Decision:
-        self.counts["promoted"] += 1
-        self._given_up[self.kept.name] = self.counts["intervals"]
-        self.kept = arm
-        self._kept_gain = 0.0 if arm.name == BASELINE else self._kept_gain + gain
-        self._since_check = 0
-        self._phase = seen.context
-        self._recent.clear()
-        self.quarantine = self.quarantine.pardon(seen.context.cluster, arm.name)
-        return Decision(arm, HOLD, because, "promoted", arm.name, gain)
+def _mean_log(rewards: Iterable[float]) -> float:
+    values = [math.log(reward) for reward in rewards]
+    return math.fsum(values) / len(values)
 
-    def _leave(self, seen: Seen, arm: Arm, outcome: str, because: str, gain: float) -> Decision:
-        event = "undecided" if outcome == UNDECIDED else "rolled back"
-        self.counts[event] += 1
-        if arm.name != BASELINE:
-            self.quarantine = self.quarantine.put(seen.context.cluster, arm.name, seen.t)
-        self._since_check = 0
-        return Decision(self.kept, HOLD, because, event, arm.name, gain)
+
+def _weight(trial: Trial) -> float:
+    """Return what a trial's mean is worth, in trials of the usual deviation."""
+    found = trial.evidence
+    if found.count < 2:
+        return 1.0
+    scatter = max(found.deviation, TRIAL_DEVIATION / 3)  # few blocks may be alike by chance
+    return found.count * (TRIAL_DEVIATION / scatter) ** 2
 
 
 def arms_with(baseline: Arm, proposed: Sequence[Arm]) -> tuple[Arm, ...]:
     """Return the arms with the baseline first, each name once."""
-    found = {arm.name: arm for arm in (baseline, *proposed)}
+    found: Mapping[str, Arm] = {arm.name: arm for arm in (baseline, *proposed)}
     return tuple(found.values())
