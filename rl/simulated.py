@@ -199,7 +199,7 @@ def run(machine: Machine, agent: Agent, *, steps: int, seed: int) -> Run:
             t=(step + 1) * machine.interval_s,
             interval_s=machine.interval_s,
             context=Context(phase.vector + chance.vector[step], phase.kind),
-            arms=machine.arms,
+            arms=tuple(arm for arm in machine.arms if arm.name not in state.made),
             reward=None if chance.missing[step] else math.exp(log_reward),
             in_force=state.arm.name,
             one_way=machine.one_way,
@@ -217,6 +217,8 @@ class _State:
     def __init__(self, machine: Machine, arm: Arm) -> None:
         self.arm = arm
         self._machine = machine
+        self.made: set[str] = set()
+        """Names of arms that are part of the machine by now; what is in force is no longer proposed once something else is chosen."""
         self._made: frozenset[str] = frozenset()
         self._before = self._parts = frozenset(arm.parts)
         self._is_new = False
@@ -224,6 +226,8 @@ class _State:
     def put(self, arm: Arm) -> None:
         if arm.name == self.arm.name:
             return
+        if self.arm.name in self._machine.one_way:
+            self.made.add(self.arm.name)
         if arm.name in self._machine.one_way:
             self._made |= frozenset(arm.parts)
         self.arm = arm
