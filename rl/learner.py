@@ -20,6 +20,7 @@ from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen
 from rl.policy import BASELINE, TRIAL_DEVIATION, Arm, Chosen, Policy
 from rl.proofs import Proof, Proofs
 from rl.safety import Ledger, Limits, Quarantine
+from rl.sequential import interval
 from rl.trial import (
     HARD_LIMIT,
     INFERIOR,
@@ -40,6 +41,8 @@ __all__ = ["BLIND", "HOLD", "ONE_WAY", "TRIAL", "Decision", "Learner", "Patience
 
 FALLEN = 0.7
 """Share of the gain of what is kept: when the reward falls by that much, the gain may be gone."""
+TOLD = 0.05
+"""Chance that the limits of a gain, as told, miss it; whatever the trial itself goes by."""
 CHECK_DOUBT = 0.3
 CHECK_BLOCKS = 12
 """Chance of error in finding that what is kept still pays, or no longer, and most blocks to find out in: the first was proven before, and
@@ -322,7 +325,7 @@ class Learner:
     def _go_on(self, seen: Seen, trial: Trial) -> Decision:
         assert self._candidate is not None
         assert seen.reward is not None
-        name = self._candidate.name
+        name, is_check = self._candidate.name, not self._candidate.parts
         if seen.in_force != self._present().name:
             # What was wanted could not be had yet: it says nothing of either side.
             self.counts["late"] += 1
@@ -331,11 +334,12 @@ class Learner:
         self._charge_so_far()
         found = now.evidence
         if now.outcome != RUNNING:
-            return self._end(seen, now, now.outcome, "")
+            return _with_limits(self._end(seen, now, now.outcome, ""), now, of_kept=is_check)
         if self.ledger.room_s < 0 or (len(now.differences) > len(trial.differences) and self._is_too_dear(seen, now)):
-            return self._end(seen, now, INFERIOR, "what it costs is more than is left of the budget")
+            words = "what it costs is more than is left of the budget"
+            return _with_limits(self._end(seen, now, INFERIOR, words), now, of_kept=is_check)
         because = f"block {len(now.differences) + 1}: {found.mean:+.3f} after {found.count} blocks"
-        return Decision(self._present(), TRIAL, because, candidate=name, gain=found.mean)
+        return _with_limits(Decision(self._present(), TRIAL, because, candidate=name, gain=found.mean), now)
 
     def _is_too_dear(self, seen: Seen, trial: Trial) -> bool:
         if self._candidate is None or not self._candidate.parts:
@@ -434,6 +438,14 @@ class Learner:
             self.quarantine = self.quarantine.put(seen.context.cluster, candidate.name, seen.t)
         because = f"{found.outcome}, judged before against after; it stays made"
         return Decision(self.kept, HOLD, because, "made", candidate.name, found.gain, interval=(found.low, found.high))
+
+
+def _with_limits(decision: Decision, trial: Trial, *, of_kept: bool = False) -> Decision:
+    """Return a decision with how many blocks its gain rests on, and its limits; the candidate's gain, unless it is that of what is kept."""
+    if not trial.differences:
+        return decision
+    low, high = interval(trial.differences, TOLD)
+    return replace(decision, blocks=len(trial.differences), interval=(-high, -low) if of_kept else (low, high))
 
 
 def _mean_log(rewards: Iterable[float]) -> float:

@@ -87,6 +87,8 @@ class Record:
     """What may not be tried for the time being."""
     took_s: float = 0.0
     """How long the step itself took."""
+    news: tuple[Candidate, ...] = ()
+    """Candidates that no record before has told of."""
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class Loop:
     _own_s: float = field(default_factory=time.process_time)
     _lost: tuple[str, ...] = ()
     _trouble: list[str] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
@@ -156,6 +159,7 @@ class Loop:
             self.learner.ledger.room_s if self.mode == APPLY else None,
             self._quarantined(interval.t),
             time.monotonic() - began,
+            self._news(),
         )
 
     def end(self, *, keep: bool) -> Done:
@@ -216,6 +220,11 @@ class Loop:
     def _tell_trouble(self, alerts: list[str], what: str) -> None:
         alerts.append(what)
         self._trouble.append(what)
+
+    def _news(self) -> tuple[Candidate, ...]:
+        news = tuple(one for one in self._found.candidates if one.layers and one.name not in self._told)
+        self._told.update(one.name for one in news)
+        return news
 
     def _quarantined(self, now: float) -> tuple[str, ...]:
         sentences = self.learner.quarantine.sentences

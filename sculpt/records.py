@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hal.journal import default_folder as journal_folder
+from hal.knobs.knob import show
+from sculpt.candidates import Candidate
 from sculpt.errors import SculptError
 from sculpt.loop import Record
 
@@ -47,6 +49,7 @@ def record_data(record: Record) -> dict[str, object]:
             "candidate": decision.candidate,
             "gain": decision.gain,
             "interval": list(decision.interval) if decision.interval else None,
+            "blocks": decision.blocks,
             "estimates": {name: list(pair) for name, pair in decision.estimates.items()},
         },
         "done": None
@@ -61,6 +64,18 @@ def record_data(record: Record) -> dict[str, object]:
         "room_s": record.room_s,
         "quarantined": list(record.quarantined),
         "took_s": record.took_s,
+        "candidates": {one.name: _candidate_data(one) for one in record.news},
+    }
+
+
+def _candidate_data(candidate: Candidate) -> dict[str, object]:
+    """Return what a candidate is, for who reads of it later: its uppermost layer, which is what a trial of it tries."""
+    layer = candidate.layers[-1]
+    return {
+        "because": layer.because,
+        "settings": [f"{one.knob} of {one.subject} = {show(one.value)}" for one in layer.settings],
+        "one_way": candidate.one_way,
+        "expected": layer.expected,
     }
 
 
