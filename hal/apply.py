@@ -19,6 +19,7 @@ from hal.journal import Journal, Writer
 from hal.knobs import knob_of
 from hal.knobs.knob import show, write_telling
 from hal.planning import change_of, left_alone, machine_id, position
+from hal.retention import retain
 from hal.settings import Change, Plan, Setting, Subject, Value
 from hal.subjects import is_gone, label
 from hal.undo import Meter, Undone, boot_ticks, interrupted, take_back, untold
@@ -85,6 +86,7 @@ def apply(
             record.end()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             _give_up(error, host, journal, record, progress)
+        retain(journal)
     return Applied(record.identity, tuple(work.done), tuple(work.gone), already, tuple(work.outcomes))
 
 

@@ -13,19 +13,22 @@ One file a transaction, one JSON record a line, appended and synced:
     undone   change N was taken back, or why not
     closed   nothing of it stands any more, or nothing more can be done: what was left is in it
 
+Transactions that were taken back long ago are merged into one file, a line each (``hal.retention``).
+
 A line that is cut off is the mark of a crash in the middle of writing it; what it would have announced has not been done.
 Where the journal is: ``$DNA_JOURNAL``, else for root ``/var/lib/workload-dna/journal``, else below ``$XDG_STATE_HOME``.
 """
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,10 @@ OPEN = "interrupted"
 """Begun, and neither applied nor taken back: the applier was killed, or undoing failed in part."""
 APPLIED = "applied"
 CLOSED = "undone"
+MERGED = "taken-back"
+"""File of the transactions that were merged: one JSON record a line."""
+_TAIL = 512
+"""Bytes at the end of a file that its last record is looked for in; the one that closes it is shorter."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,8 @@ class Transaction:
     state: str = OPEN
     failure: str = ""
     ended: float = 0.0
+    merged: int | None = None
+    """How many steps it had, where it was taken back long ago and the journal keeps but a line of it; ``steps`` is then empty."""
 
     def standing(self) -> list[tuple[int, Step]]:
         """Return the steps that may have been written and were not taken back, in order."""
@@ -118,7 +127,7 @@ class Writer:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                line = _mend(descriptor) + line
+                line = mend(descriptor) + line
                 if os.write(descriptor, line) != len(line):
                     raise JournalError(f"{self._path}: no room for the journal", remedy="make room on that file system")
                 os.fsync(descriptor)
@@ -130,7 +139,7 @@ class Writer:
             ) from error
 
 
-def _mend(descriptor: int) -> bytes:
+def mend(descriptor: int) -> bytes:
     """Return what ends a line that a crash cut off, so that the next one stands by itself."""
     size = os.fstat(descriptor).st_size
     return b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
@@ -170,11 +179,11 @@ class Journal:
     def begin(self, plan: Plan, *, ticks: int = 0, command: str = "") -> tuple[str, Writer]:
         """Open a transaction's file; return its id and what appends to it. ``ticks`` is the time since boot."""
         self._make()
-        identity = new_id(time.time())
+        identity = new_id(self._after_the_newest(time.time()))
         path = self.folder / f"{identity}.jsonl"
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise JournalError(f"cannot make {path}: {error.strerror}") from error
         writer = self.writer(identity)
@@ -189,6 +198,11 @@ class Journal:
         writer.append({**head, "plan": plan_to_dict(plan)})
         return identity, writer
 
+    def _after_the_newest(self, now: float) -> float:
+        """Return now, or what comes just after the newest transaction where the clock was set back: ids tell what was later."""
+        newest = max((path.stem for path in self.paths()), default="")
+        return max(now, _time_of(newest) + 0.002)
+
     def writer(self, identity: str) -> Writer:
         """Return what appends to a transaction's file."""
         return Writer(self.folder / f"{identity}.jsonl")
@@ -199,9 +213,38 @@ class Journal:
         Raises:
             JournalError, NotPermittedError: the folder or a file cannot be read.
         """
+        with self._reading():
+            return list(_existing(self.paths()))
+
+    def unfinished(self) -> list[Transaction]:
+        """Return the transactions that were not taken back, oldest first: what a long history costs is one look at each file's end.
+
+        Raises:
+            JournalError, NotPermittedError: the folder or a file cannot be read.
+        """
+        with self._reading():
+            return [t for t in _existing(path for path in self.paths() if not is_closed(path)) if t.state != CLOSED]
+
+    def earlier(self) -> list[Transaction]:
+        """Return the transactions that were taken back long ago and merged, oldest first; they have no steps any more.
+
+        Raises:
+            JournalError, NotPermittedError: the file cannot be read.
+        """
+        with self._reading():
+            path = self.folder / MERGED
+            found = {t.identity: t for record in _lines(path) if (t := from_line(record)) is not None}
+            # Merged, and killed before its own file was removed: that file has more to tell.
+            return [t for identity, t in sorted(found.items()) if not (self.folder / f"{identity}.jsonl").exists()]
+
+    def paths(self) -> list[Path]:
+        """Return the transactions' files, oldest first."""
+        return sorted(self.folder.glob("*.jsonl"))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            paths = sorted(self.folder.glob("*.jsonl"))
-            return [t for path in paths if (t := _read(path)) is not None]
+            yield
         except PermissionError as error:
             raise NotPermittedError(
                 f"cannot read the journal {self.folder}", remedy="read it as root, or set DNA_JOURNAL to your own"
@@ -215,17 +258,24 @@ class Journal:
         Raises:
             JournalError: there is none, or there are several.
         """
-        found = [t for t in self.transactions() if reference and t.identity.startswith(reference)]
+        found = self._beginning_with(reference) if reference else []
         exact = [t for t in found if t.identity == reference]
         if len(exact or found) != 1:
             many = f"{len(found)} transactions begin with {reference!r}" if found else f"no transaction {reference!r}"
             raise JournalError(many, remedy="see `dna journal` for those there are")
         return (exact or found)[0]
 
+    def _beginning_with(self, reference: str) -> list[Transaction]:
+        with self._reading():
+            found = list(_existing(path for path in self.paths() if path.stem.startswith(reference)))
+        if any(t.identity == reference for t in found):
+            return found
+        return [*(t for t in self.earlier() if t.identity.startswith(reference)), *found]
+
     def standing(self) -> dict[tuple[str, Subject], Value]:
         """Return the values that dna set and that were not taken back, by knob and subject."""
         values: dict[tuple[str, Subject], Value] = {}
-        for transaction in self.transactions():
+        for transaction in self.unfinished():
             values |= {step.change.key: step.change.new for _, step in transaction.standing()}
         return values
 
@@ -253,6 +303,15 @@ def new_id(now: float) -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{thousandths:03d}{secrets.token_hex(1)}"
 
 
+def _time_of(identity: str) -> float:
+    """Return the time that an id was made of, 0 where it is none of ours."""
+    try:
+        seconds = calendar.timegm(time.strptime(identity[:15], "%Y%m%d-%H%M%S"))
+        return seconds + int(identity[16:19]) / 1000
+    except ValueError:
+        return 0.0
+
+
 def intent(number: int, change: Change) -> dict[str, object]:
     """Return the record that goes before a write."""
     return {"is": "intent", "n": number, "change": change_to_dict(change)}
@@ -273,7 +332,8 @@ def note(kind: str, **more: object) -> dict[str, object]:
     return {"is": kind, "at": time.time(), **more}
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have on disk which files a folder has."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -281,9 +341,74 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_closed(path: Path) -> bool:
+    """Tell by the end of a transaction's file whether it was taken back; False where that end does not tell."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _TAIL, 0))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        return bool(json.loads(last)["is"] == "closed")
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def to_line(transaction: Transaction) -> dict[str, object]:
+    """Return what is kept of a transaction that was taken back, as JSON data."""
+    return {
+        "id": transaction.identity,
+        "title": transaction.title,
+        "machine": {"hostname": transaction.machine.hostname, "boot_id": transaction.machine.boot_id},
+        "started": transaction.started,
+        "ended": transaction.ended,
+        "pid": transaction.pid,
+        "command": transaction.command,
+        "failure": transaction.failure,
+        "steps": len(transaction.steps),
+    }
+
+
+def from_line(record: Mapping[str, Any]) -> Transaction | None:
+    """Return the transaction of such data; None where that is damaged."""
+    try:
+        machine = MachineId(str(record["machine"]["hostname"]), str(record["machine"]["boot_id"]))
+        return Transaction(
+            identity=str(record["id"]),
+            title=str(record["title"]),
+            machine=machine,
+            started=float(record["started"]),
+            pid=int(record["pid"]),
+            command=str(record["command"]),
+            state=CLOSED,
+            failure=str(record["failure"]),
+            ended=float(record["ended"]),
+            merged=int(record["steps"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _existing(paths: Iterable[Path]) -> Iterator[Transaction]:
+    """Yield the transactions of files; one that goes meanwhile was merged, and is told among the earlier ones."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if (transaction := transaction_of(path)) is not None:
+                yield transaction
+
+
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the whole records; one that is cut off or damaged was never acted on, since acting waits for the sync."""
-    for line in path.read_bytes().splitlines():
+    yield from _parsed(path.read_bytes())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file that need not be there."""
+    with suppress(FileNotFoundError):
+        yield from _parsed(path.read_bytes())
+
+
+def _parsed(content: bytes) -> Iterator[dict[str, Any]]:
+    for line in content.splitlines():
         try:
             record = json.loads(line)
         except ValueError:
@@ -292,7 +417,13 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _read(path: Path) -> Transaction | None:
+def transaction_of(path: Path) -> Transaction | None:
+    """Return what a transaction's file says; None where not even its beginning is whole.
+
+    Raises:
+        JournalError: it is damaged.
+        OSError: it cannot be read.
+    """
     records = _records(path)
     try:
         head = next(records)
@@ -320,6 +451,9 @@ def _take(transaction: Transaction, record: dict[str, Any]) -> None:
     """Let one record change what is known of a transaction."""
     kind = record["is"]
     if kind == "intent":
+        transaction.state = (
+            OPEN if transaction.state == CLOSED else transaction.state
+        )  # more was begun to be taken back
         transaction.steps[int(record["n"])] = Step(change_from_dict(record["change"]))
     elif kind in ("done", "gone"):
         step = transaction.steps[int(record["n"])]

@@ -14,6 +14,7 @@ from hal.journal import Journal, Step, Transaction, Writer
 from hal.knobs import all_knobs, knob_of
 from hal.knobs.knob import show, write_telling
 from hal.planning import machine_id
+from hal.retention import retain
 from hal.settings import APPROXIMATE, EXACT, IRREVERSIBLE, OF_PROCESSES, Change, MachineId, Setting, Subject, Value
 from hal.subjects import is_gone
 
@@ -66,7 +67,9 @@ def undo(
                 f"{transaction.identity} was changed again by {', '.join(later)}",
                 remedy=f"take that back first: dna undo {later[-1]}, or dna undo --all",
             )
-        return take_back(host, journal, transaction.identity, watch=watch, progress=progress)
+        undone = take_back(host, journal, transaction.identity, watch=watch, progress=progress)
+        retain(journal)
+        return undone
 
 
 def take_back(
@@ -84,10 +87,12 @@ def take_back(
         best_effort: go on where the journal cannot be written. What it holds already is enough to do it once more.
     """
     transaction = journal.find(identity)
+    here = machine_id(host)
+    if transaction.merged is not None:
+        return Undone(transaction.identity, restarted=transaction.machine.boot_id != here.boot_id)
     writer = journal.writer(transaction.identity)
     if best_effort:
         writer = _Tolerant(writer)
-    here = machine_id(host)
     if transaction.machine.boot_id != here.boot_id:
         writer.append(log.note("closed", why="the machine was started since"))
         return Undone(transaction.identity, restarted=True)
@@ -96,7 +101,7 @@ def take_back(
 
 def pending(journal: Journal) -> list[Transaction]:
     """Return the transactions that were not taken back, newest first."""
-    return [t for t in reversed(journal.transactions()) if t.state != log.CLOSED]
+    return journal.unfinished()[::-1]
 
 
 def interrupted(journal: Journal, machine: MachineId) -> list[Transaction]:

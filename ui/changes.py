@@ -23,6 +23,8 @@ from ui.glyphs import ACCENT, DIM, STRONG, TITLE, Glyphs
 from ui.units import plain
 
 _UNDO_WORDS = {EXACT: "", "approximate": "undo: about", "irreversible": "no undo"}
+MOST_IN_TABLE = 1000
+"""Transactions; more are lines."""
 _MANY = 12
 """From so many changes of one knob to one value on, they share a line."""
 
@@ -105,6 +107,7 @@ def undone_json(result: Undone | Transaction) -> dict[str, object]:
             "pid": result.pid,
             "command": result.command,
             "failure": result.failure or None,
+            "merged": result.merged,
             "machine": {"hostname": result.machine.hostname, "boot_id": result.machine.boot_id},
             "steps": [
                 {
@@ -134,11 +137,27 @@ def transactions_table(found: Sequence[Transaction], glyphs: Glyphs) -> Renderab
     for name in ("id", "when", "what", "changes", "state"):
         table.add_column(name, overflow="fold")
     for one in found:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.started))
         style = ACCENT if one.state == OPEN else ("" if one.state == APPLIED else DIM)
-        cells = (one.identity, when, one.title or one.command, str(len(one.steps)), state_words(one))
-        table.add_row(*(Text(glyphs.text(plain(cell)), style=style) for cell in cells))
+        table.add_row(*(Text(glyphs.text(plain(cell)), style=style) for cell in _cells(one)))
     return table
+
+
+def transaction_line(one: Transaction, glyphs: Glyphs) -> str:
+    """Return a transaction as a line: a table takes seconds to lay out thousands of rows."""
+    identity, when, what, count, state = (glyphs.text(plain(cell)) for cell in _cells(one))
+    return f"{identity}  {when}  {count:>4}  {state}  {what}"
+
+
+def _cells(one: Transaction) -> tuple[str, str, str, str, str]:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.started))
+    count = len(one.steps) if one.merged is None else one.merged
+    return one.identity, when, one.title or one.command, str(count), state_words(one)
+
+
+def not_shown_line(count: int, glyphs: Glyphs) -> Text:
+    """Say how many transactions came before those shown."""
+    what = "transaction was" if count == 1 else "transactions were"
+    return _line(f"{count:,} earlier {what} taken back whole and are not shown: dna journal --all", glyphs, DIM)
 
 
 def transaction_view(one: Transaction, glyphs: Glyphs) -> RenderableType:
@@ -150,6 +169,8 @@ def transaction_view(one: Transaction, glyphs: Glyphs) -> RenderableType:
     ]
     if one.failure:
         parts.append(_line(f"stopped: {one.failure}", glyphs, ACCENT))
+    if one.merged is not None:
+        parts.append(_line(f"{one.merged} changes; their steps are no longer kept", glyphs, DIM))
     for number, step in sorted(one.steps.items()):
         change = step.change
         words = (

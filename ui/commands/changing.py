@@ -139,24 +139,38 @@ def undo_command(
 @app.command("journal")
 def journal_command(
     identity: Annotated[str, typer.Argument(metavar="[ID]", help="One transaction, step by step.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Also what was taken back long ago.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Tell what was changed, when, by which command, and what stands."""
     from dna.export import dumps
     from hal.journal import Journal
-    from ui.changes import transaction_view, transactions_table, undone_json
+    from ui.changes import (
+        MOST_IN_TABLE,
+        not_shown_line,
+        transaction_line,
+        transaction_view,
+        transactions_table,
+        undone_json,
+    )
     from ui.glyphs import glyphs_for
     from ui.output import console
 
     journal = Journal()
     found = [journal.find(identity)] if identity else journal.transactions()
+    earlier = [] if identity else journal.earlier()
+    found = [*earlier, *found] if all_ else found
     out = console()
     if as_json:
         typer.echo(dumps([undone_json(one) for one in found]))
     elif identity:
         out.print(transaction_view(found[0], glyphs_for(out)))
+    elif len(found) > MOST_IN_TABLE:
+        typer.echo("\n".join(transaction_line(one, glyphs_for(out)) for one in found))
     else:
         out.print(transactions_table(found, glyphs_for(out)))
+    if earlier and not (all_ or as_json):
+        out.print(not_shown_line(len(earlier), glyphs_for(out)))
 
 
 def _subjects(
