@@ -63,6 +63,25 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Vetoed:
+    """One way of a proposal that a rule forbids, and why."""
+
+    proposal: Proposal
+    """As its rule made it, with all its ways."""
+    option: Option
+    by: Rule
+    knobs: str
+    """Which it forbids, as a pattern."""
+    reason: str
+    """Its own, without which no rule may forbid anything."""
+
+    @property
+    def because(self) -> str:
+        """Return it in words."""
+        return f"{self.by.identity} forbids {self.knobs}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """Proposals of equal rank that want one setting otherwise."""
 
@@ -94,6 +113,14 @@ class Advice:
     """What all those taken come to."""
     notes: tuple[str, ...] = ()
     """What should be known besides, such as that a rule printed something."""
+    vetoed: tuple[Vetoed, ...] = ()
+    """Every way that a rule forbids, also of proposals that have another; those left without any are among ``dropped`` as well."""
+
+    @property
+    def partly_vetoed(self) -> tuple[Vetoed, ...]:
+        """Those ways of which the proposal still has another."""
+        whole = [dropped.proposal for dropped in self.dropped]
+        return tuple(one for one in self.vetoed if not _is_in(one.proposal, whole))
 
 
 @dataclass(slots=True)
@@ -210,6 +237,7 @@ def merged(
         tuple(failures),
         ServerConfig.of(reversed(settings)),  # of equal settings the weightiest gives the reason
         tuple(notes),
+        tuple(work.vetoed),
     )
 
 
@@ -228,16 +256,19 @@ class _Merging:
         self.taken: list[Proposal] = []
         self.dropped: list[Dropped] = []
         self.conflicts: list[Conflict] = []
+        self.vetoed: list[Vetoed] = []
         self._by: dict[Key, tuple[Value, Proposal]] = {}
         self._contested: set[Key] = set()
 
     def without_vetoed(self, proposal: Proposal, vetoes: Sequence[tuple[Never, Rule]]) -> Proposal | None:
         """Return a proposal with those of its options that no rule forbids, or drop it."""
-        forbidden = {option.name: list(_forbidden(option, vetoes)) for option in proposal.options}
-        allowed = tuple(option for option in proposal.options if not forbidden[option.name])
+        found = [(option, _veto(proposal, option, vetoes)) for option in proposal.options]
+        forbidden = [veto for _, veto in found if veto is not None]
+        self.vetoed += forbidden
+        allowed = tuple(option for option, veto in found if veto is None)
         if allowed:
             return replace(proposal, options=allowed)
-        self.dropped.append(Dropped(proposal, next(iter(forbidden.values()))[0]))
+        self.dropped.append(Dropped(proposal, forbidden[0].because))
         return None
 
     def take_level(self, level: Sequence[Proposal]) -> None:
@@ -286,11 +317,13 @@ def _is_in(proposal: Proposal, some: Sequence[Proposal]) -> bool:
     return any(one is proposal for one in some)
 
 
-def _forbidden(option: Option, vetoes: Sequence[tuple[Never, Rule]]) -> Iterator[str]:
+def _veto(proposal: Proposal, option: Option, vetoes: Sequence[tuple[Never, Rule]]) -> Vetoed | None:
+    """Return the first veto against an option; None where there is none."""
     for veto, by in vetoes:
         for wish in option.wishes:
             if veto.subject in (None, wish.subject) and fnmatch.fnmatchcase(wish.knob, veto.knobs):
-                yield f"{by.identity} forbids {veto.knobs}: {veto.because}"
+                return Vetoed(proposal, option, by, veto.knobs, veto.because)
+    return None
 
 
 def _quarrels(level: Sequence[Proposal]) -> Iterator[tuple[Key, tuple[Proposal, ...]]]:

@@ -123,6 +123,17 @@ def _sections(told: Told, glyphs: Glyphs, *, all_doubts: bool) -> Iterable[tuple
                 for one in advice.dropped
             ],
         )
+    if advice.partly_vetoed:
+        yield (
+            "Ways that a rule forbids",
+            [
+                _line(
+                    f"{one.proposal.rule.identity} {_about(one.proposal.about)}, {one.option.name}: {one.because}",
+                    glyphs,
+                )
+                for one in advice.partly_vetoed
+            ],
+        )
     if told.outcome.refused:
         yield (
             "Not possible on this machine",
@@ -210,6 +221,17 @@ def advice_json(told: Told) -> dict[str, object]:
             for one in advice.conflicts
         ],
         "dropped": [{**_proposal_json(one.proposal), "because": one.because} for one in advice.dropped],
+        "vetoed": [
+            {
+                "rule": one.proposal.rule.identity,
+                "about": list(one.proposal.about),
+                "way": one.option.name or None,
+                "by": one.by.identity,
+                "knobs": one.knobs,
+                "because": one.reason,
+            }
+            for one in advice.vetoed
+        ],
         "refused": [
             {**_proposal_json(one.proposal), "because": one.message, "remedy": one.remedy or None}
             for one in told.outcome.refused

@@ -268,6 +268,30 @@ def test_what_is_forbidden_is_dropped_with_the_reason() -> None:
     found = advise(hands_off, wanted, other)
     assert [proposal.rule.name for proposal in found.proposals] == ["others"]
     assert "the vendor says so" in found.dropped[0].because
+    (veto,) = found.vetoed
+    assert (veto.proposal.rule.name, veto.by.name, veto.knobs) == ("pages", "hands_off", "memory.huge*")
+    assert veto.reason == "the vendor says so"
+    assert found.partly_vetoed == ()
+
+
+def test_a_way_that_is_forbidden_is_told_where_another_is_taken() -> None:
+    @rule()
+    def hands_off() -> Iterator[Yielded]:
+        """Why."""
+        yield never(None, "memory.thp", "the database asks for it")
+
+    @rule()
+    @when(w.demand.cores > 0.5)
+    def either(workload: Workload) -> Iterator[Yielded]:
+        """Why."""
+        yield choice("pages", Option("all", (thp("always"),)), Option("its own", (s.memory.hugepages(workload),)))
+
+    found = advise(hands_off, either)
+    assert [one.option.name for one in found.proposals] == ["its own"]
+    assert [(one.option.name, one.by.name, one.reason) for one in found.partly_vetoed] == [
+        ("all", "hands_off", "the database asks for it")
+    ]
+    assert found.dropped == ()
 
 
 @given(
