@@ -37,6 +37,8 @@ class Patience:
     """What is kept is held against the baseline again after so many, after twice as many each time it is confirmed, ..."""
     longest_recheck: int = 3840
     """... and after so many at most."""
+    recalled: int = 12
+    """What an earlier run has proven, and is kept again without a trial, is held against the baseline after so many."""
     alarm: int = 24
     """At least between two checks because the reward fell; more when it was not for what is kept."""
     blind: int = 3

@@ -225,6 +225,8 @@ class Learner:
         if best is None or best[0].name == self.kept.name or best[1] < self._kept_gain + self.patience.worth:
             return None
         self._keep(seen, *best)
+        if not self.proofs.is_own(seen.context, best[0]):
+            self._check_after = self.patience.recalled
         self.counts["recalled"] += 1
         words = f"{self.kept.name} was proven here before ({self._kept_gain:+.3f})"
         return Decision(self.kept, HOLD, words, "recalled", gain=self._kept_gain)
@@ -401,7 +403,8 @@ class Learner:
             self.proofs.add(Proof(seen.context, frozenset(kept.parts), self._kept_gain))
             self._since_check = 0
             self._fall.looked_into()
-            self._check_after = min(2 * self._check_after, self.patience.longest_recheck)
+            longer = max(2 * self._check_after, self.patience.recheck)
+            self._check_after = min(longer, self.patience.longest_recheck)
             self._alarm_after = min(2 * self._alarm_after, 4 * self.patience.alarm)
             return Decision(kept, HOLD, f"still better by {gain:+.3f}", "confirmed", kept.name, gain)
         self.proofs.drop(seen.context)

@@ -17,6 +17,8 @@ class Proof:
     parts: frozenset[str]
     gain: float
     """Over the baseline, difference of logarithms."""
+    is_own: bool = True
+    """It is of this run; what an earlier one has proven is held against the baseline again soon."""
 
 
 class Proofs:
@@ -44,6 +46,12 @@ class Proofs:
         gains = {one.parts: one.gain for one in self.known if self._is_near(one, context)}
         found = [(arm, gains[frozenset(arm.parts)]) for arm in arms if arm.parts and frozenset(arm.parts) in gains]
         return max(found, key=lambda pair: pair[1], default=None)
+
+    def is_own(self, context: Context, arm: Arm) -> bool:
+        """Tell whether what is proven of an arm near a context was proven, or confirmed, in this run."""
+        return any(
+            one.is_own and one.parts == frozenset(arm.parts) and self._is_near(one, context) for one in self.known
+        )
 
     def _is_near(self, proof: Proof, context: Context) -> bool:
         return distance(proof.context, context) <= self._near

@@ -16,6 +16,7 @@ from rl.bandit import LinearBandit
 from rl.decision import BLIND, EVENTS, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen
 from rl.learner import Learner
 from rl.policy import BASELINE, Arm, Context
+from rl.proofs import Proof
 
 NOTHING = Arm(BASELINE)
 PAGES = Arm("pages", ("memory.hugepages=collapse",), expected=0.1)
@@ -273,3 +274,25 @@ def test_a_late_change_says_nothing_of_either_side() -> None:
 def test_a_seed_reproduces() -> None:
     first, again = (run(fixed(pages=0.1), 200, seed=4)[1] for _ in range(2))
     assert [decision.arm.name for decision in first] == [decision.arm.name for decision in again]
+
+
+def test_what_an_earlier_run_has_proven_is_kept_at_once_and_checked_soon() -> None:
+    known = [Proof(HERE, frozenset(PAGES.parts), 0.2, is_own=False)]
+    learner = Learner(LinearBandit(seed=1), seed=1, known=known)
+    _, decisions, _ = run(fixed(pages=0.2, pin=-0.1), 120, learner=learner)
+    events = [decision.event for decision in decisions]
+    recalled, confirmed = events.index("recalled"), events.index("confirmed")
+    assert recalled <= learner.patience.dwell
+    assert decisions[confirmed].candidate == "pages"
+    assert confirmed - recalled < learner.patience.recheck / 2
+    assert learner.proofs.is_own(HERE, PAGES)
+
+
+def test_what_an_earlier_run_has_proven_and_holds_no_longer_is_given_up_soon() -> None:
+    known = [Proof(HERE, frozenset(PAGES.parts), 0.2, is_own=False)]
+    learner = Learner(LinearBandit(seed=1), seed=1, known=known)
+    _, decisions, _ = run(fixed(pages=-0.1, pin=0.0), 120, learner=learner)
+    assert learner.kept.name != "pages"
+    assert not [one for one in learner.proofs.known if one.parts == frozenset(PAGES.parts)]
+    given_up = next(step for step, decision in enumerate(decisions) if decision.event == "rolled back")
+    assert given_up < learner.patience.recheck / 2
