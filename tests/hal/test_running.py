@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -85,3 +86,34 @@ def test_no_descriptor_is_left() -> None:
 def test_what_is_not_there_says_so() -> None:
     with pytest.raises(NotFoundError, match="no-such-command"):
         LinuxHost().run(["no-such-command"])
+
+
+def test_a_command_reads_what_it_is_given_and_has_the_environment_it_is_given() -> None:
+    given = b"x" * 200_000  # more than a pipe holds
+    code = "import os, sys; print(len(sys.stdin.buffer.read()), sorted(os.environ))"
+    done = run([sys.executable, "-S", "-E", "-c", code], timeout_s=30, given=given, environment={"LC_ALL": "C"})
+    assert done.stdout == "200000 ['LC_ALL']\n", done
+    assert run(["cat"], timeout_s=30).stdout == ""
+
+
+def test_a_command_ends_when_it_is_cancelled(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    note = tmp_path / "pid"
+    begins = threading.Timer(0.5, os.write, (writing, b"x"))
+    begins.start()
+    try:
+        before = time.monotonic()
+        done = run(["sh", "-c", f"echo $$ > {note}; sleep {HANGS_S}"], timeout_s=HANGS_S, cancel=reading)
+        assert time.monotonic() - before < HANGS_S / 2
+        assert done.status == TIMED_OUT
+        assert ends(int(note.read_text()))
+    finally:
+        begins.join()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_only_so_much_output_is_kept() -> None:
+    done = run(["sh", "-c", "seq 100000"], timeout_s=30, most_output=100)
+    assert len(done.stdout) <= 100
+    assert done.stdout.endswith("100000\n")
