@@ -4,12 +4,14 @@
 
     HalError                 carries a remedy and an exit code for the command line
     └── SculptError          the loop cannot begin or go on
-        └── GuardFileError   the guard's file makes no sense (exit 2)
+        ├── GuardFileError   the guard's file makes no sense (exit 2)
+        └── ControlError     a run cannot be asked
+            └── NoRunError   there is no such run (exit 3)
 """
 
 from __future__ import annotations
 
-from hal.errors import EXIT_USAGE, HalError
+from hal.errors import EXIT_NO_TARGET, EXIT_USAGE, HalError
 
 
 class SculptError(HalError):
@@ -20,3 +22,13 @@ class GuardFileError(SculptError):
     """The guard's file makes no sense."""
 
     exit_code = EXIT_USAGE
+
+
+class ControlError(SculptError):
+    """A run cannot be asked, or did not do what it was asked."""
+
+
+class NoRunError(ControlError):
+    """There is no such run."""
+
+    exit_code = EXIT_NO_TARGET
