@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -98,6 +100,7 @@ class Log:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = open(self.path, "x", encoding="utf-8")  # noqa: SIM115 - as long as the run
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # by which readers see that it goes on
             _forget_oldest(folder)
         except OSError as error:
             self.trouble = f"no records are kept: {folder}: {error.strerror}"
@@ -156,6 +159,14 @@ def read_run(path: Path) -> Run:
     steps = tuple(line for line in lines[1:] if "decision" in line)
     end = next((line["end"] for line in reversed(lines) if "end" in line), None)
     return Run(str(lines[0].get("run", path.stem)), lines[0], steps, end)
+
+
+def is_going(path: Path) -> bool:
+    """Tell whether the run that writes these records is still alive: it holds a lock on them, which no kill can leave behind."""
+    with suppress(OSError), open(path, encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    return path.exists()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
