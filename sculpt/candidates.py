@@ -7,7 +7,7 @@ and, now that it is done, has no more reason to, does not take it away again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hal.errors import HalError
@@ -96,7 +96,7 @@ def find(
         refusal: the guard's reason against settings, "" for none.
         kinds: what the objective is about, of ``rules.rule.EFFECTS``.
     """
-    held: list[Held] = []
+    held = list(_not_taken(advice, kinds))
     layers: list[Layer] = []
     for proposal in advice.proposals:
         for number, option in enumerate(proposal.options):
@@ -111,6 +111,14 @@ def find(
         found.append(Candidate((*kept.layers, together)))
     unique = {candidate.name: candidate for candidate in (Candidate(), kept, *found)}
     return Found(tuple(unique.values()), tuple(held))
+
+
+def _not_taken(advice: Advice, kinds: Sequence[str]) -> Iterator[Held]:
+    """Yield what rules proposed and other rules stand against: by rank, in conflict, or with a veto."""
+    for dropped in advice.dropped:
+        yield Held(_layer(dropped.proposal, dropped.proposal.option, kinds).name, dropped.because)
+    for veto in advice.partly_vetoed:
+        yield Held(_layer(veto.proposal, veto.option, kinds).name, veto.because)
 
 
 def _layer(proposal: Proposal, option: Option, kinds: Sequence[str]) -> Layer:
