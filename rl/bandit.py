@@ -189,7 +189,7 @@ class LinearBandit:
             raise ValueError(f"{way!r} is no way to choose")
         self.model = LinearModel(settings or Settings(), tried)
         self._draw = np.random.default_rng(seed)
-        self._way = way
+        self.way = way
 
     def choose(self, context: Context, arms: Sequence[Arm]) -> Chosen:
         """See ``Policy``."""
@@ -212,7 +212,7 @@ class LinearBandit:
         self.model.fade(self.model.settings.doubted)
 
     def _scores(self, mean: Vector, covariance: Matrix, deviations: Vector) -> Vector:
-        match self._way:
+        match self.way:
             case "greedy":
                 return mean
             case "bound":

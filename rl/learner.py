@@ -76,6 +76,8 @@ class Learner:
         """What was lost, a running trial included as far as it can be told."""
         self.quarantine = quarantine or Quarantine(limits)
         self.proofs = Proofs(self.patience.drift, known)
+        self.tries: dict[tuple[str, str], list[float]] = {}
+        """Gains over the baseline that were measured of (cluster, arm): each further trial of it needs more proof."""
         self.kept = Arm(BASELINE)
         self.counts: Counter[str] = Counter()
         self._seed = seed
@@ -90,7 +92,6 @@ class Learner:
         self._alarm_after = self.patience.alarm
         self._without = 0
         self._given_up: dict[str, int] = {}
-        self._tries: dict[tuple[str, str], list[float]] = {}
         self._recent: deque[float] = deque(maxlen=60)
         self._after: list[float] = []
         self._settled = self.ledger
@@ -286,7 +287,7 @@ class Learner:
         mean, deviation = chosen.estimates.get(arm.name, (0.0, 0.0))
         if arm.name in seen.one_way:
             return self.ledger.allows(mean, deviation, self.patience.stuck * seen.interval_s, for_good=True)
-        measured = self._tries.get((seen.context.cluster, arm.name), [self.ledger.limits.hard])
+        measured = self.tries.get((seen.context.cluster, arm.name), [self.ledger.limits.hard])
         return self.ledger.allows(min(mean, measured[-1]), deviation, self._block_s(seen))
 
     def _chance(self, chosen: Chosen, arm: Arm) -> float:
@@ -319,7 +320,7 @@ class Learner:
         """Return the trial's design: each further trial of one arm needs more proof, so that all of them err no oftener than once in 1/alpha or so."""
         if not arm.parts:
             return replace(self.design, alpha=CHECK_DOUBT, doubt=CHECK_DOUBT, most_blocks=CHECK_BLOCKS)
-        tries = len(self._tries.get((seen.context.cluster, arm.name), ()))
+        tries = len(self.tries.get((seen.context.cluster, arm.name), ()))
         return replace(self.design, alpha=self.design.alpha / (1 + tries) ** 2)
 
     # --- a trial
@@ -357,7 +358,7 @@ class Learner:
             self.policy.learn(seen.context, self.kept, -gain, weight=weight)
         else:
             self.policy.learn(seen.context, candidate, self._kept_gain + gain, weight=weight)
-            self._tries.setdefault((seen.context.cluster, candidate.name), []).append(self._kept_gain + gain)
+            self.tries.setdefault((seen.context.cluster, candidate.name), []).append(self._kept_gain + gain)
         self._close()
         if is_check:
             return self._checked(seen, outcome, -gain, found.count)
@@ -419,7 +420,7 @@ class Learner:
         """What was proven holds no longer, so what was refuted may not either."""
         self.policy.doubt()
         self.quarantine = self.quarantine.amnesty(cluster)
-        self._tries = {key: gains for key, gains in self._tries.items() if key[0] != cluster}
+        self.tries = {key: gains for key, gains in self.tries.items() if key[0] != cluster}
 
     # --- a change that cannot be flipped back
 
