@@ -183,7 +183,7 @@ def find(name: str = "") -> Running:
     found = running()
     fitting = [one for one in found if not name or str(one.pid) == name or one.name.startswith(name)]
     if not fitting:
-        raise _none(name, found)
+        raise none(name, found)
     if len(fitting) > 1:
         names = ", ".join(f"{one.pid} ({one.name})" for one in fitting)
         several = ControlError(f"several runs go on: {names}", remedy=f"Name one: {fitting[0].pid}")
@@ -192,7 +192,8 @@ def find(name: str = "") -> Running:
     return fitting[0]
 
 
-def _none(name: str, found: Sequence[Running]) -> NoRunError:
+def none(name: str = "", found: Sequence[Running] = ()) -> NoRunError:
+    """Return the error that says that no run goes on, or none of this name."""
     if name:
         there = ", ".join(f"{one.pid} ({one.name})" for one in found)
         return NoRunError(f"no run {name} goes on", remedy=f"There is {there}." if found else "None does.")

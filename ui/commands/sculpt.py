@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from hal.errors import EXIT_REFUSED
 from ui import options
+from ui.commands import sculpt_control
 from ui.commands.tool import tool_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ class WithCommandBehind(TyperGroup):
 
 
 app = typer.Typer()
-sculpt = typer.Typer(cls=WithCommandBehind, invoke_without_command=True, subcommand_metavar="[-- COMMAND... | report]")
+sculpt = typer.Typer(
+    cls=WithCommandBehind,
+    invoke_without_command=True,
+    subcommand_metavar="[-- COMMAND... | report | status | pause | resume | stop]",
+)
 app.add_typer(sculpt, name="sculpt")
 
 Metrics = Annotated[
@@ -125,6 +130,9 @@ def report_command(
         return
     out = console()
     out.print(report(found, glyphs_for(out)))
+
+
+sculpt_control.add_to(sculpt)
 
 
 def _run(wanted: Wanted, named: list[str], *, as_json: bool) -> Ended:

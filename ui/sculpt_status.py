@@ -1,0 +1,198 @@
+"""How runs of the loop stand, as ``dna sculpt status`` tells it: from the answers of ``sculpt.control``, which may be of another version."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from rl.policy import BASELINE
+from ui import glyphs as g
+from ui.glyphs import Glyphs
+from ui.units import percent, plain, si
+from ui.view import number, numbers, numbers_or_text, records
+
+LABEL = 10
+SHOWN_NEWS = 3
+EVENTS = {
+    "trial": "trying",
+    "promoted": "kept",
+    "made": "made for good",
+    "rolled back": "taken back",
+    "undecided": "no better",
+    "recalled": "kept again",
+    "confirmed": "confirmed",
+    "phase": "another phase",
+    "blind": "no measurement",
+    "novel": "unlike anything known",
+    "gone": "no longer proposed",
+}
+"""What happened, for people."""
+
+
+def effect(gain: float | None, interval: Sequence[float | None] | None = None) -> str:
+    """Return a gain (difference of logarithms) as people read it: ``+5.1 % (+2.0 to +8.4)``; ? for a limit that is not known yet."""
+    if gain is None:
+        return "not known yet"
+    if interval is None or len(interval) != 2:
+        return f"{_change(gain)} %"
+    low, high = (_limit(limit) for limit in interval)
+    return f"{_change(gain)} % ({low} to {high})"
+
+
+def _change(gain: float) -> str:
+    return f"{math.expm1(min(gain, 50.0)) * 100:+.1f}"
+
+
+def _limit(limit: float | None) -> str:
+    if limit is None or math.isnan(limit):
+        return "?"
+    return ("+∞" if limit > 0 else "-100") if abs(limit) > 20 else _change(limit)
+
+
+def span(seconds: float) -> str:
+    """Return a time span in its greatest unit: 12 s, 5 min, 3 h, 2 days."""
+    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def doing(workload: Mapping[str, Any]) -> str:
+    """Return what the loop does with a workload, in words."""
+    candidate = plain(str(workload.get("candidate") or "something"))
+    match workload.get("activity"):
+        case "trying":
+            block = int(number(workload, "blocks") or 0) + 1
+            return f"trying {candidate}, block {block}{_so_far(workload)}"
+        case "judging":
+            return f"judging {candidate}, which was made for good"
+        case "blind":
+            return "cannot judge: there is no measurement"
+        case "holding":
+            return f"holding {plain(str(workload.get('in_force')))}"
+    return "watching"
+
+
+def _so_far(workload: Mapping[str, Any]) -> str:
+    gain = number(workload, "gain")
+    return (
+        "" if gain is None or not number(workload, "blocks") else f": {effect(gain, workload.get('interval'))} so far"
+    )
+
+
+def answer(run: Mapping[str, Any], glyphs: Glyphs) -> RenderableType:
+    """Return in one line what a run was told, and how it stands since."""
+    return Text(glyphs.text(f"{plain(str(run.get('run')))}: {switch(run) or 'goes on'}"))
+
+
+def status(runs: Iterable[Mapping[str, Any]], glyphs: Glyphs, *, now: float | None = None) -> RenderableType:
+    """Return how runs stand, one after the other."""
+    moment = time.time() if now is None else now
+    lines: list[Text] = []
+    for run in runs:
+        lines += [Text()] if lines else []
+        lines += run_lines(run, moment)
+    for line in lines:
+        line.plain = glyphs.text(line.plain)
+    return Group(*lines)
+
+
+def run_lines(run: Mapping[str, Any], now: float) -> Iterable[Text]:
+    """Yield how one run stands."""
+    head = Text.assemble((f"{plain(str(run.get('run') or '?'))}", g.STRONG), f"  pid {run.get('pid')}, {_mode(run)}")
+    head.append(f", every {number(run, 'interval_s') or 0:g} s, for {span(now - (number(run, 'since') or now))}")
+    yield head
+    if what := switch(run):
+        yield Text(f"  {what}", style=g.ACCENT)
+    if run.get("ended"):
+        return
+    workloads = records(run, "workloads")
+    if not workloads:
+        yield Text("  the first interval is not over")
+    for workload in workloads:
+        yield from workload_lines(workload, run)
+    own = numbers(run, "own")
+    yield Text(f"  {'own cost':<{LABEL}}{percent(own.get('share', 0.0))} of a core", style=g.DIM)
+
+
+def _mode(run: Mapping[str, Any]) -> str:
+    return f"mode {plain(str(run.get('mode')))}"
+
+
+def switch(run: Mapping[str, Any]) -> str:
+    """Return whether a run is paused, ending or over."""
+    ended = numbers_or_text(run, "ended")
+    if ended:
+        return plain(f"ended ({ended.get('why')}); in force: {ended.get('in_force') or BASELINE}")
+    if run.get("stopping"):
+        return "ending"
+    if not run.get("paused"):
+        return ""
+    left = number(run, "paused_for_s")
+    return "paused: nothing new is begun" + ("" if left is None else f"; goes on in {span(left)}")
+
+
+def workload_lines(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[Text]:
+    """Yield how one workload of a run stands."""
+    yield Text.assemble(
+        "  ", (plain(str(workload.get("workload"))), g.TITLE), f"  {doing(workload)}", _late(workload, run)
+    )
+    for name, words in _facts(workload, run):
+        yield Text.assemble("    ", (f"{name:<{LABEL}}", g.DIM), plain(words))
+    for news in records(workload, "news")[-SHOWN_NEWS:]:
+        yield Text.assemble(
+            "    ",
+            (f"{time.strftime('%H:%M:%S', time.localtime(number(news, 't') or 0)):<{LABEL}}", g.DIM),
+            news_words(news),
+        )
+
+
+def news_words(news: Mapping[str, Any]) -> str:
+    """Return one thing that happened, in one line."""
+    kind, text = str(news.get("kind")), str(news.get("text"))
+    if kind == "alert":
+        return plain(f"! {text}")
+    gain, limits = number(news, "gain"), news.get("interval")
+    measured = "" if gain is None else effect(gain, limits if isinstance(limits, list | tuple) else None)
+    words = (EVENTS.get(kind, kind), str(news.get("candidate") or ""), measured)
+    return plain(f"{' '.join(word for word in words if word)}: {text}")
+
+
+def _facts(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if workload.get("mode") not in (None, run.get("mode")):
+        yield "mode", str(workload.get("mode"))
+    yield "in force", str(workload.get("in_force"))
+    kept = numbers_or_text(workload, "kept")
+    if kept:
+        found = kept.get("interval")
+        yield "kept", f"{kept.get('name')}: {effect(number(kept, 'gain'), found if isinstance(found, list) else None)}"
+    yield "judged by", judged(workload)
+    room = number(workload, "room_s")
+    if room is not None:
+        yield "budget", f"{span(max(room, 0.0))} of the baseline's worth left"
+    if proposed := workload.get("proposed"):
+        yield "proposed", ", ".join(str(one) for one in proposed)
+    for name, why in numbers_or_text(workload, "held").items():
+        yield "held", f"{name}: {why}"
+
+
+def judged(workload: Mapping[str, Any]) -> str:
+    """Return by what a workload is judged, and what it was last."""
+    metrics = numbers_or_text(workload, "metrics")
+    values = ", ".join(
+        f"{name} {si(value) if isinstance(value, float | int) else '?'}" for name, value in metrics.items()
+    )
+    why = workload.get("why_not")
+    return "; ".join(part for part in (values, f"not measured: {why}" if why else "") if part) or "nothing"
+
+
+def _late(workload: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    age, interval = number(workload, "age_s"), number(run, "interval_s")
+    if age is None or not interval or age < 3 * interval or run.get("ended"):
+        return ""
+    return f", and nothing heard for {span(age)}"
