@@ -21,6 +21,7 @@ EVENTS = {
     "blind": "there are no measurements: back to the baseline",
     "novel": "the workload is unlike anything known: nothing is tried",
     "gone": "it is no longer proposed",
+    "held": "nothing may be tried for the time being: what was is ended, what is kept stays",
 }
 """What may end or begin with a decision, by name."""
 
@@ -74,6 +75,8 @@ class Seen:
     novelty: float = 0.0
     one_way: frozenset[str] = frozenset()
     """Names of arms that cannot be flipped back."""
+    hold: str = ""
+    """Why nothing may be begun now, and what is being tried is ended; what is kept stays."""
 
 
 @dataclass(frozen=True, slots=True)

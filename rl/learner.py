@@ -111,6 +111,8 @@ class Learner:
         self._account(seen)
         if reason := self._lost(seen, {arm.name for arm in seen.arms}):
             return reason
+        if seen.hold:
+            return self._hold(seen.hold)
         assert seen.reward is not None
         if self._trial is not None:
             return self._go_on(seen, self._trial)
@@ -120,6 +122,11 @@ class Learner:
             self._recent.append(seen.reward)
             self._fall.take(seen.reward, FALLEN * self._kept_gain)
         return self._consider(seen)
+
+    def _hold(self, because: str) -> Decision:
+        if self._candidate is not None:
+            return self._drop("held", because)
+        return Decision(self.kept, HOLD, because)
 
     # --- what leads back to the baseline
 
