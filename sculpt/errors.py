@@ -5,6 +5,7 @@
     HalError                 carries a remedy and an exit code for the command line
     └── SculptError          the loop cannot begin or go on
         ├── GuardFileError   the guard's file makes no sense (exit 2)
+        ├── AlertSettingsError  it is not said, or not fit, where alerts go (exit 2)
         └── ControlError     a run cannot be asked
             └── NoRunError   there is no such run (exit 3)
 """
@@ -20,6 +21,12 @@ class SculptError(HalError):
 
 class GuardFileError(SculptError):
     """The guard's file makes no sense."""
+
+    exit_code = EXIT_USAGE
+
+
+class AlertSettingsError(SculptError):
+    """Where alerts go, or metrics are answered, is not said in a way that makes sense, or is not fit."""
 
     exit_code = EXIT_USAGE
 
