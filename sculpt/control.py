@@ -52,6 +52,7 @@ class Control:
         self._began, self._began_cpu = clock(), time.process_time()
         self._states: dict[str, WorkloadState] = {}
         self._heard: dict[str, float] = {}
+        self._beat = self._began
         self._paused_until: float | None = None
         self._stop: Callable[[], None] | None = None
         self._is_stopping = False
@@ -87,11 +88,25 @@ class Control:
         with self._lock:
             self._ended = {"why": why, "in_force": in_force, "trouble": trouble}
 
-    @property
-    def on_exit(self) -> str:
-        """What is to become of what is in force: as the run was told, or as whoever stopped it said."""
+    def on_exit(self, declared: str = "") -> str:
+        """Return what is to become of what is in force: as whoever stopped the run said, else as declared."""
         with self._lock:
-            return self._on_exit or self.about.on_exit
+            return self._on_exit or declared or self.about.on_exit
+
+    def beat(self) -> None:
+        """Say that the run is alive although there is no step to tell of, as while a target is waited for."""
+        with self._lock:
+            self._beat = self._clock()
+
+    def silent_s(self) -> float:
+        """Return for how long nothing was heard of the run."""
+        with self._lock:
+            return self._clock() - max([self._beat, *self._heard.values()])
+
+    def on_exit_of(self, declared: str) -> str:
+        """Return what is to become of what is in force of a workload for which this was declared."""
+        with self._lock:
+            return self._on_exit or declared
 
     @property
     def is_stopping(self) -> bool:
@@ -140,7 +155,7 @@ class Control:
                 "pid": os.getpid(),
                 "mode": self.about.mode,
                 "interval_s": self.about.interval_s,
-                "on_exit": self.on_exit,
+                "on_exit": self.on_exit(),
                 "command": self.about.command,
                 "since": self._since,
                 "paused": paused,

@@ -63,8 +63,8 @@ def main(folder: Path) -> None:
         print("ready", flush=True)
         while not ended.is_set():
             time.sleep(0.02)
-        control.end("stopped", "pages" if control.on_exit == "keep" else BASELINE)
-        print("ended", control.on_exit, flush=True)
+        control.end("stopped", "pages" if control.on_exit() == "keep" else BASELINE)
+        print("ended", control.on_exit(), flush=True)
 
 
 if __name__ == "__main__":
