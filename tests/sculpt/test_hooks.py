@@ -286,7 +286,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _drip(self) -> None:
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
         try:
             for _ in range(LONG_S * 10):
                 self.wfile.write(b"x")
