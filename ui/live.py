@@ -1,13 +1,8 @@
-"""The live view: follows a source, one frame an interval, and between them only the clock.
-
-A frame costs 10 to 20 ms of CPU time, the clock a few microseconds; so frames are drawn when there is something new (an
-interval, a key, another window size), and the clock once a second by writing over its place alone.
-"""
+"""The live view of a profile: follows a source, one frame an interval, and between them only the clock."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -19,13 +14,13 @@ from rich.console import Console
 
 from dna.library import Library
 from dna.vector import Features, Interval, Match
-from ui.frame import CLOCK_WIDTH, clock_text, frame
+from ui.frame import clock_text, frame
 from ui.glyphs import glyphs_for
+from ui.live_screen import LiveScreen
+from ui.panels import Rows
 from ui.plain import head_lines, interval_line
-from ui.terminal import Keys, Screen, input_descriptor, shows_live
+from ui.terminal import shows_live
 from ui.view import Distinctive, Nearest, Source, View
-
-_TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +102,8 @@ def stopping(source: Source) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class LiveView:
-    """The state of a live view: what is shown, and the thread that reads keys and moves the clock."""
+class LiveView(LiveScreen):
+    """A source on the screen, one frame an interval."""
 
     def __init__(
         self,
@@ -119,35 +114,18 @@ class LiveView:
         comparison: Comparison,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__(console, clock)
         self._source = source
         self._comparison = comparison
-        self._clock = clock
-        self._glyphs = glyphs_for(console)
-        self._keys = Keys(input_descriptor())
-        self._screen = Screen(console, self._keys)
-        self._lock = self._screen.lock
         self._newest = View(source.machine, source.target_info, interval_s, duration_s, remedies=dict(source.remedies))
         self._shown = self._newest
-        self._size = (0, 0)
-        self._began = self._last = clock()
-        self._over = False
+        self._last = self._began
 
     def run(self) -> None:
         """Follow the source to its end."""
-        ticker = threading.Thread(target=self._tick, name="view", daemon=True)
-        try:
-            with self._screen, self._suspending():
-                self._draw()
-                ticker.start()
-                try:
-                    for interval in self._source:
-                        self._add(interval)
-                finally:
-                    self._over = True
-                    self._keys.wake()
-                    ticker.join()
-        finally:
-            self._keys.close()
+        with self.showing():
+            for interval in self._source:
+                self._add(interval)
 
     def _add(self, interval: Interval) -> None:
         view = self._newest.with_interval(
@@ -160,19 +138,6 @@ class LiveView:
             if not self._shown.paused:
                 self._shown = replace(self._newest, help=self._shown.help)
                 self._draw()
-
-    def _tick(self) -> None:
-        while not self._over:
-            since = self._clock() - self._began
-            for key in self._keys.wait(_TICK_S - since % _TICK_S + 0.01):
-                self.press(key)
-            with self._lock:
-                if self._over:
-                    return
-                if self._screen.size() != self._size:
-                    self._draw()
-                else:
-                    self._draw_clock()
 
     def press(self, key: str) -> None:
         """Act on a key."""
@@ -191,47 +156,14 @@ class LiveView:
                 self._shown = replace(self._shown, help=False)
                 self._draw()
 
-    def _draw(self) -> None:
-        with self._lock:
-            size = self._screen.size()
-            if size != self._size:
-                self._size = size
-                self._screen.forget()
-            self._screen.draw(frame(self._shown, *size, self._glyphs))
-            self._draw_clock()
+    def _rows(self, width: int, height: int) -> Rows:
+        return frame(self._shown, width, height, self._glyphs)
 
-    def _draw_clock(self) -> None:
-        now = self._clock()
+    def _clock_text(self, elapsed_s: float) -> str:
         view = self._shown
-        text = clock_text(
-            elapsed_s=now - self._began,
-            next_s=view.interval_s - (now - self._last),
+        return clock_text(
+            elapsed_s=elapsed_s,
+            next_s=view.interval_s - (self._clock() - self._last),
             duration_s=view.duration_s,
             paused=view.paused,
         )
-        width = self._size[0]
-        if width > CLOCK_WIDTH + 10:
-            self._screen.patch(0, width - CLOCK_WIDTH, text)
-
-    @contextlib.contextmanager
-    def _suspending(self) -> Iterator[None]:
-        """Give the terminal back while the view is suspended (Ctrl-Z), and draw anew when it goes on."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def suspend(_number: int, _frame: FrameType | None) -> None:
-            with self._lock:
-                self._screen.leave()
-                os.kill(os.getpid(), signal.SIGSTOP)
-                self._screen.enter()
-                self._draw()
-
-        before = signal.signal(signal.SIGTSTP, suspend)
-        # The thread notices another size at its next tick; the signal only makes that now.
-        before_size = signal.signal(signal.SIGWINCH, lambda *_: self._keys.wake())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTSTP, before)
-            signal.signal(signal.SIGWINCH, before_size)
