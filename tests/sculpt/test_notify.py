@@ -37,7 +37,7 @@ def heard(listener: socket.socket) -> list[str]:
 
 
 def all_heard(listener: socket.socket) -> list[list[str]]:
-    found = []
+    found: list[list[str]] = []
     with contextlib.suppress(TimeoutError):
         while len(found) < 10:
             found.append(heard(listener))
