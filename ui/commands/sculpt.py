@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from hal.errors import EXIT_REFUSED
 from ui import options
 from ui.commands import sculpt_control
+from ui.commands.sculpt_report import report_command
 from ui.commands.tool import tool_line
 
 if TYPE_CHECKING:
@@ -110,28 +111,7 @@ def sculpt_command(
         raise typer.Exit(EXIT_REFUSED)
 
 
-@sculpt.command("report")
-def report_command(
-    run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="Which; its name's beginning will do. Else the last.")
-    ] = "",
-    as_json: options.Json = False,
-) -> None:
-    """Tell a run: what was tried, its measured effect, what was kept or taken back, and why."""
-    from dna.export import dumps
-    from sculpt.records import default_folder, find_run, read_run
-    from ui.glyphs import glyphs_for
-    from ui.output import console
-    from ui.sculpt import report, report_json
-
-    found = read_run(find_run(default_folder(), run))
-    if as_json:
-        typer.echo(dumps(report_json(found), indent=1))
-        return
-    out = console()
-    out.print(report(found, glyphs_for(out)))
-
-
+sculpt.command("report")(report_command)
 sculpt_control.add_to(sculpt)
 
 

@@ -1,0 +1,314 @@
+"""What is told of a run, in words: shared by the report on the terminal and the one on a page."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+from rl.policy import BASELINE
+from sculpt.aftermath import Now, Standing
+from sculpt.records import SCHEMA
+from sculpt.story import Story, number, text
+from sculpt.told import Gain, Kept, Told, Trial, Turn
+from ui.units import seconds, size, three_digits
+
+EVENTS = {
+    "trial": "trying",
+    "promoted": "kept",
+    "made": "made for good",
+    "rolled back": "taken back",
+    "undecided": "no better",
+    "recalled": "kept again",
+    "confirmed": "still better",
+    "phase": "another phase",
+    "blind": "no measurement",
+    "novel": "unlike anything known",
+    "gone": "no longer proposed",
+}
+"""Events of a decision, for people."""
+ENDS = {"duration": "its time was over", "target": "the workload ended", "stopped": "it was told to stop"}
+"""Why a run ended."""
+COVER = "limits that hold after every block at once, in 19 of 20 trials"
+
+
+def per_cent(gain: float) -> str:
+    """Return a difference of logarithms as people read it: +5.1 %."""
+    try:
+        return f"{math.expm1(gain) * 100:+.1f} %"
+    except OverflowError:
+        return "beyond all measure"
+
+
+def gain_words(gain: Gain | None) -> str:
+    """Return a measured effect with its limits: +5.1 % (+3.0 % to +7.2 %)."""
+    if gain is None:
+        return "not measured"
+    if gain.low is None or gain.high is None:
+        return f"{per_cent(gain.mean)} (no limits known)"
+    if not (math.isfinite(gain.low) and math.isfinite(gain.high)):
+        return f"{per_cent(gain.mean)} (too few measurements for limits)"
+    return f"{per_cent(gain.mean)} ({per_cent(gain.low)} to {per_cent(gain.high)})"
+
+
+def worth(value: float | None) -> str:
+    """Return a reward: it has no unit that is known here."""
+    return "not measured" if value is None else f"{value:.6g}"
+
+
+def day(t: float) -> str:
+    """Return date and time of day."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(t))
+
+
+def hour(t: float) -> str:
+    """Return the time of day."""
+    return time.strftime("%H:%M:%S", time.localtime(t))
+
+
+def span(span_s: float) -> str:
+    """Return a time span: 42 s, 3.5 min, 2.1 h, 3.4 days."""
+    for unit_s, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if abs(span_s) >= 1.5 * unit_s:
+            return f"{three_digits(span_s / unit_s)} {name}"
+    return f"{three_digits(span_s)} s" if abs(span_s) >= 1 or span_s == 0 else seconds(span_s)
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part in per cent."""
+    return f"{part / whole:.0%}" if whole > 0 else "-"
+
+
+def count(number_of: int, one: str, many: str = "") -> str:
+    """Return how many of something: 1 trial, 2 trials."""
+    return f"{number_of} {one if number_of == 1 else many or one + 's'}"
+
+
+# --- the run
+
+
+def target_words(story: Story) -> str:
+    """Return what the run was started on."""
+    target = story.head.get("target")
+    target = target if isinstance(target, dict) else {}
+    name = text(target.get("comm")) or text(target.get("value"))
+    return name or ", ".join(one.name for one in story.workloads) or "?"
+
+
+def head_pairs(story: Story) -> Iterator[tuple[str, str]]:
+    """Yield what is to be known of the run first: name and value."""
+    head = story.head
+    machine = head.get("machine") if isinstance(head.get("machine"), dict) else {}
+    assert isinstance(machine, dict)
+    yield "mode", text(head.get("mode")) or "?"
+    if story.began is not None and story.last is not None:
+        yield "from", day(story.began)
+        yield (
+            "to",
+            f"{day(story.last)} ({time.strftime('%Z', time.localtime(story.last))}), {span(story.last - story.began)}",
+        )
+    yield "interval", f"{story.interval_s:g} s" if story.interval_s else "?"
+    if command := text(head.get("command")):
+        yield "command", command
+    parts = [text(machine.get(name)) for name in ("hostname", "model")]
+    if cpus := number(machine.get("cpus")):
+        parts.append(count(int(cpus), "CPU"))
+    if memory := number(machine.get("memory")):
+        parts.append(size(memory))
+    if kernel := text(machine.get("kernel")):
+        parts.append(f"kernel {kernel}")
+    yield "machine", ", ".join(part for part in parts if part) or "?"
+    yield "records", f"{story.identity}, {SCHEMA}"
+
+
+def ending_words(story: Story, now: Now) -> str:
+    """Return how the run ended."""
+    if story.end is None:
+        if now.going:
+            return "It still goes on: this is how far it has come."
+        return "Its records have no end: it was killed, or could write no more."
+    why = text(story.end.get("why"))
+    words = ENDS.get(why, why or "it does not say why")
+    kept = text(story.end.get("in_force")) or text(story.end.get("kept"))
+    left = f" It left in force: {kept}." if kept else ""
+    return f"It ended: {words}.{left} On exit: {text(story.end.get('on_exit')) or '?'}."
+
+
+def broken_words(story: Story) -> str:
+    """Return what could not be read; "" where all could."""
+    if not story.broken:
+        return ""
+    return f"{count(story.broken, 'line')} of the records could not be read (cut off, or damaged), and {'is' if story.broken == 1 else 'are'} left out."
+
+
+def now_words(now: Now) -> str:
+    """Return what of the run is in force now, before the list of it."""
+    if now.trouble:
+        return f"What is in force now cannot be told: {now.trouble}"
+    if not now.standing:
+        return "Nothing of it is in force now: the journal has no change of this run that was not taken back."
+    return f"In force now, by the journal: {count(len(now.standing), 'transaction')} of this run."
+
+
+def undo_words(one: Standing) -> str:
+    """Return what can be done about a transaction that stands."""
+    if not one.is_of_this_boot:
+        return f"made before the machine last started; dna journal {one.identity}"
+    return f"dna undo {one.identity}" + ("" if one.is_exact else " (it cannot be taken back exactly)")
+
+
+# --- a workload
+
+
+def judged_words(told: Told) -> str:
+    """Return what a workload was judged by, a proxy named as one."""
+    if told.judged_by:
+        return f"judged by {', '.join(told.judged_by)}"
+    why = max(told.why_not, key=lambda one: told.why_not[one], default="")
+    return f"not judged: {why}" if why and why != "?" else "the records do not say by what it was judged"
+
+
+def verdict(told: Told) -> str:
+    """Return what came of it, in one sentence."""
+    parts = [*told.for_good, *told.standing]
+    if not parts:
+        if told.counts.get("trials"):
+            return "Nothing that was tried is kept: the baseline was in force at the end."
+        return "Nothing was tried."
+    names = " and ".join(f"{one.name} ({EVENTS.get(one.event, one.event)})" for one in parts)
+    gain = told.gain
+    if gain is None:
+        return f"At the end: {names}; its gain over what was found is not known."
+    added = ", added up of what was judged one by one" if len(parts) > 1 else ""
+    return f"At the end: {names}; gain over what was found {gain_words(gain)}{added}."
+
+
+def kept_words(one: Kept) -> str:
+    """Return one part of what is kept."""
+    return f"{one.name}: {EVENTS.get(one.event, one.event)} at {hour(one.t)}, {gain_words(one.gain)}"
+
+
+def totals(told: Told) -> Iterator[tuple[str, str]]:
+    """Yield the sums: name and value."""
+    all_s, tried_s = told.seconds.get("all", 0.0), told.seconds.get("in trials", 0.0)
+    c = told.counts
+    yield "intervals", f"{c.get('intervals', 0)}, {span(all_s)}"
+    yield (
+        "trials",
+        f"{c.get('trials', 0)}: {c.get('promoted', 0)} kept, {c.get('made', 0)} made for good, {c.get('rolled back', 0)} "
+        f"taken back, {c.get('undecided', 0)} no better, {c.get('confirmed', 0)} confirmed",
+    )
+    if c.get("trials"):
+        yield "time in trials", f"{span(tried_s)}, {share(tried_s, all_s)}"
+        yield "what trials cost", cost_words(told.trials)
+    if c.get("changes"):
+        yield "changes made and undone", f"{c['changes']}, which took {span(told.seconds.get('changing', 0.0))}"
+    yield "in force", roles_words(told)
+    yield (
+        "without a measurement",
+        f"{c.get('missing', 0)} intervals{why_not_words(told)}; blind {c.get('blind', 0)}; late {c.get('late', 0)}; "
+        f"unlike anything known {c.get('novel', 0)}",
+    )
+    if c.get("not done") or c.get("lost"):
+        yield (
+            "troubles",
+            f"changes that failed: {c.get('not done', 0)} intervals; set by somebody else: {c.get('lost', 0)}",
+        )
+    if c.get("clock went back"):
+        yield "clock", f"went back {count(c['clock went back'], 'time')}"
+    if told.own_mean is not None and told.own_peak is not None:
+        yield "own cost", f"{told.own_mean:.2%} of a core on average, {told.own_peak:.2%} at most"
+    if told.quarantined:
+        yield "in quarantine at the end", ", ".join(told.quarantined)
+
+
+def cost_words(trials: Sequence[Trial]) -> str:
+    """Return what trials cost and brought by what was measured in them."""
+    known = [one.cost_s for one in trials if one.cost_s is not None]
+    if not known:
+        return "not measured"
+    lost, won = sum(one for one in known if one > 0), -sum(one for one in known if one < 0)
+    words = f"{span(lost)} of what was kept's worth lost, {span(won)} won meanwhile"
+    missing = len(trials) - len(known)
+    return words + (f" ({count(missing, 'trial')} not measured)" if missing else "")
+
+
+def roles_words(told: Told) -> str:
+    """Return what was in force for how long."""
+    all_s = told.seconds.get("all", 0.0)
+    return ", ".join(f"{role} {share(told.seconds.get(role, 0.0), all_s)}" for role in (BASELINE, "kept", "tried"))
+
+
+def why_not_words(told: Told) -> str:
+    """Return why intervals have no measurement."""
+    reasons = sorted(told.why_not.items(), key=lambda one: -one[1])[:3]
+    known = [f"{why}: {times}" for why, times in reasons if why != "?"]
+    return f" ({'; '.join(known)})" if known else ""
+
+
+# --- a trial
+
+
+def outcome_words(trial: Trial) -> str:
+    """Return what came of a trial."""
+    return EVENTS.get(trial.outcome, trial.outcome) if trial.outcome else "not ended"
+
+
+def tried_words(trial: Trial) -> str:
+    """Return what was tried."""
+    return f"{trial.against} against the baseline once more" if trial.is_check else trial.candidate
+
+
+def trial_pairs(trial: Trial, told: Told) -> Iterator[tuple[str, str]]:
+    """Yield a decision in full: what was seen, proposed, held, chosen, measured, and done."""
+    yield "seen", seen_words(trial)
+    yield "proposed", "; ".join(trial.proposed) or "nothing"
+    if trial.held:
+        yield "held", "; ".join(f"{name} ({why})" for name, why in trial.held.items())
+    yield "chosen", trial.chosen or "?"
+    what = told.known.get(trial.candidate)
+    if what:
+        yield "which is", candidate_words(what)
+    if trial.expected is not None:
+        mean, deviation = trial.expected
+        yield "expected", f"{per_cent(mean)} over the baseline, give or take {math.expm1(deviation) * 100:.1f} %"
+    blocks = trial.blocks[-1].count if trial.blocks else 0
+    how = "before against after" if trial.one_way else count(blocks, "block") if blocks else "less than a block"
+    yield "measured", f"{gain_words(trial.gain)}, {how}, {length_words(trial)}"
+    yield "then", f"{outcome_words(trial)}{': ' + trial.why if trial.why else ''}"
+
+
+def seen_words(trial: Trial) -> str:
+    """Return what was seen before a trial."""
+    parts = [f"reward {worth(trial.before)} before it"]
+    cores, resident = trial.demand.get("cores"), trial.demand.get("resident")
+    if cores is not None:
+        parts.append(f"{three_digits(cores)} cores")
+    if resident is not None:
+        parts.append(f"{size(resident)} resident")
+    return ", ".join(parts) + f"; in force: {trial.against}"
+
+
+def candidate_words(what: object) -> str:
+    """Return what a candidate is made of."""
+    if not isinstance(what, dict):
+        return "?"
+    settings = what.get("settings")
+    listed = [text(one) for one in settings] if isinstance(settings, list) else []
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    for_good = " It cannot be flipped back." if what.get("one_way") is True else ""
+    return f"{text(what.get('because'))} [{'; '.join(listed[:6])}{more}]{for_good}"
+
+
+def length_words(trial: Trial) -> str:
+    """Return how long a trial took."""
+    if trial.ended is None:
+        return f"{span(trial.in_force_s)} in force so far"
+    return f"{span(trial.ended - trial.began)}, of which {span(trial.in_force_s)} in force"
+
+
+def turn_words(turn: Turn) -> str:
+    """Return an event in words."""
+    name = f" {turn.name}" if turn.name else ""
+    times = f" ({turn.times} times on end)" if turn.times > 1 else ""
+    return f"{EVENTS.get(turn.event, turn.event)}{name}: {turn.because}{times}"
