@@ -1,0 +1,100 @@
+"""A run's watcher for alerts and metrics: each step in, alerts out to where they go, numbers to where they are asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sculpt.alert_settings import AlertSettings, address_of, open_outlets
+from sculpt.alerts import Alarms, Alert
+from sculpt.loop import Record
+from sculpt.outlets import DRAINED_S, Counts, Outlet, close_all
+
+if TYPE_CHECKING:
+    from sculpt.exporter import Exporter, Metrics
+
+
+def unheard(_alert: Alert) -> None:
+    """Be told of an alert, and do nothing with it."""
+
+
+@dataclass(slots=True)
+class Alerting:
+    """Takes in steps, as a watcher does. Nothing that happens behind it holds up or ends the run."""
+
+    settings: AlertSettings
+    alarms: Alarms
+    outlets: list[Outlet]
+    hear: Callable[[Alert], None] = unheard
+    """Told of every alert, whatever the settings say of where it goes."""
+    metrics: Metrics | None = None
+    exporter: Exporter | None = None
+    _last_t: float = field(default_factory=time.time)
+
+    @property
+    def address(self) -> str:
+        """Where metrics are answered; "" where they are not."""
+        return self.exporter.url if self.exporter else ""
+
+    def __call__(self, record: Record) -> None:
+        """Take in a step."""
+        alerts = self.alarms.take(record)
+        self._last_t = record.t
+        for alert in alerts:
+            self._send(alert)
+        if self.metrics is not None:
+            self.metrics.take(record, alerts)
+
+    def close(self, drained_s: float = DRAINED_S) -> tuple[str, ...]:
+        """Send what was held back and wait a while until all is delivered; return what was not, and why."""
+        for alert in self.alarms.rest(self._last_t):
+            self._send(alert)
+        close_all(self.outlets, drained_s)
+        if self.exporter is not None:
+            self.exporter.close()
+        return tuple(self._undelivered())
+
+    def counts(self) -> Mapping[str, Counts]:
+        """Return what became of the alerts, by where they went."""
+        return {outlet.sink.name: outlet.counts for outlet in self.outlets}
+
+    def _send(self, alert: Alert) -> None:
+        self.hear(alert)
+        if self.settings.takes(alert):
+            for outlet in self.outlets:
+                outlet.put(alert)
+
+    def _undelivered(self) -> Iterator[str]:
+        for name, counts in self.counts().items():
+            if counts.failed:
+                yield f"alerts: {name}: {counts.failed} not delivered, the last because {counts.trouble}"
+            if counts.dropped:
+                yield f"alerts: {name}: {counts.dropped} had to be left out: they came faster than it takes them"
+
+
+def open_alerting(
+    settings: AlertSettings, *, about: Mapping[str, str] | None = None, hear: Callable[[Alert], None] = unheard
+) -> Alerting:
+    """Open what the settings name; all of it or nothing.
+
+    Args:
+        about: of the run, for ``dna_sculpt_run_info``.
+        hear: told of every alert.
+
+    Raises:
+        AlertSettingsError: something is not there or not fit.
+        SculptError: metrics cannot be answered where they should be.
+    """
+    with ExitStack() as undo:
+        alerting = Alerting(settings, Alarms(settings.collapse), open_outlets(settings), hear)
+        undo.callback(close_all, alerting.outlets, 0.0)
+        if settings.prometheus:
+            from sculpt.exporter import Exporter, Metrics  # here: only those who are asked load a server
+
+            alerting.metrics = Metrics(about or {}, alerting.counts)
+            alerting.exporter = Exporter(alerting.metrics, *address_of(settings.prometheus))
+        undo.pop_all()
+        return alerting
