@@ -88,10 +88,10 @@ class Control:
         with self._lock:
             self._ended = {"why": why, "in_force": in_force, "trouble": trouble}
 
-    def on_exit(self, declared: str = "") -> str:
+    def on_exit_of(self, declared: str) -> str:
         """Return what is to become of what is in force: as whoever stopped the run said, else as declared."""
         with self._lock:
-            return self._on_exit or declared or self.about.on_exit
+            return self._on_exit or declared
 
     def beat(self) -> None:
         """Say that the run is alive although there is no step to tell of, as while a target is waited for."""
@@ -103,10 +103,10 @@ class Control:
         with self._lock:
             return self._clock() - max([self._beat, *self._heard.values()])
 
-    def on_exit_of(self, declared: str) -> str:
-        """Return what is to become of what is in force of a workload for which this was declared."""
-        with self._lock:
-            return self._on_exit or declared
+    @property
+    def run(self) -> str:
+        """The run's name; "" before it has begun."""
+        return self._run
 
     @property
     def is_stopping(self) -> bool:
@@ -149,30 +149,31 @@ class Control:
     def status(self) -> dict[str, object]:
         """Return all of it as JSON data; numbers that are not finite are None."""
         with self._lock:
-            paused, left = self.is_paused(), self._pause_left()
+            paused, left = self.is_paused(), self.pause_left()
             return {
                 "run": self._run,
                 "pid": os.getpid(),
                 "mode": self.about.mode,
                 "interval_s": self.about.interval_s,
-                "on_exit": self.on_exit(),
+                "on_exit": self.on_exit_of(self.about.on_exit),
                 "command": self.about.command,
                 "since": self._since,
                 "paused": paused,
                 "paused_for_s": left,
                 "stopping": self._is_stopping,
                 "ended": self._ended,
-                "own": self._own(),
+                "own": self.own(),
                 "workloads": [self._workload(state) for state in self._states.values()],
             }
 
-    def _pause_left(self) -> float | None:
-        """Return how long a pause lasts yet; None without one, and for one without an end."""
-        if self._paused_until is None or math.isinf(self._paused_until):
-            return None
-        return max(self._paused_until - self._clock(), 0.0)
+    def pause_left(self) -> float | None:
+        """Return for how many seconds a pause lasts yet; None without one, and for one without an end."""
+        with self._lock:
+            if self._paused_until is None or math.isinf(self._paused_until):
+                return None
+            return max(self._paused_until - self._clock(), 0.0)
 
-    def _own(self) -> dict[str, float]:
+    def own(self) -> dict[str, float]:
         """Return this process's CPU time since the run began, and its share of one core."""
         cpu_s, elapsed = time.process_time() - self._began_cpu, self._clock() - self._began
         return {"cpu_s": cpu_s, "share": cpu_s / elapsed if elapsed > 0 else 0.0}

@@ -12,6 +12,7 @@ from sculpt.loop import Record
 
 KEPT_REWARDS = 240
 KEPT_NEWS = 50
+BASELINE_ROLE, KEPT_ROLE, TRIED_ROLE = "baseline", "kept", "tried"
 PROVEN = ("promoted", "confirmed", "recalled")
 """Events that say what the kept configuration is worth."""
 
@@ -55,6 +56,8 @@ class WorkloadState:
     """Events by kind."""
     rewards: tuple[float | None, ...] = ()
     """The latest, oldest first; None where an interval was not measured."""
+    roles: tuple[str, ...] = ()
+    """What was in force in them: BASELINE_ROLE, KEPT_ROLE or TRIED_ROLE."""
     news: tuple[News, ...] = ()
     """The latest, oldest first."""
 
@@ -73,9 +76,15 @@ class WorkloadState:
             steps=self.steps + 1,
             kept=_kept(self.kept, record),
             counts=MappingProxyType(dict(counts)),
+            roles=(*self.roles, self._role(record))[-KEPT_REWARDS:],
             rewards=(*self.rewards, record.judged.reward)[-KEPT_REWARDS:],
             news=(*self.news, *_news(record))[-KEPT_NEWS:],
         )
+
+    def _role(self, record: Record) -> str:
+        if record.in_force == BASELINE:
+            return BASELINE_ROLE
+        return KEPT_ROLE if self.kept is not None and record.in_force == self.kept.name else TRIED_ROLE
 
     @property
     def in_force(self) -> str:

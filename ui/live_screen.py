@@ -25,6 +25,16 @@ from ui.terminal import Keys, Screen, input_descriptor
 _TICK_S = 1.0
 
 
+_ARROWS = {"\x1b[A": "k", "\x1b[B": "j", "\x1bOA": "k", "\x1bOB": "j"}
+
+
+def _with_arrows(keys: str) -> str:
+    """Return keys with the arrows up and down as k and j."""
+    for sequence, key in _ARROWS.items():
+        keys = keys.replace(sequence, key)
+    return keys
+
+
 class LiveScreen(ABC):
     """A view on the terminal, and the thread that reads keys and moves its clock."""
 
@@ -70,7 +80,7 @@ class LiveScreen(ABC):
     def _tick(self) -> None:
         while not self._over:
             since = self._clock() - self._began
-            for key in self._keys.wait(_TICK_S - since % _TICK_S + 0.01):
+            for key in _with_arrows(self._keys.wait(_TICK_S - since % _TICK_S + 0.01)):
                 self.press(key)
             with self._lock:
                 if self._over:

@@ -11,7 +11,7 @@ from rl.decision import HOLD, Decision
 from rl.policy import BASELINE, Arm
 from sculpt.actuator import Done
 from sculpt.candidates import Candidate, Layer
-from sculpt.control import About, Control
+from sculpt.control import RESTORE, About, Control
 from sculpt.control_server import ControlServer
 from sculpt.loop import Judged, Record
 
@@ -63,8 +63,8 @@ def main(folder: Path) -> None:
         print("ready", flush=True)
         while not ended.is_set():
             time.sleep(0.02)
-        control.end("stopped", "pages" if control.on_exit() == "keep" else BASELINE)
-        print("ended", control.on_exit(), flush=True)
+        control.end("stopped", "pages" if control.on_exit_of(RESTORE) == "keep" else BASELINE)
+        print("ended", control.on_exit_of(RESTORE), flush=True)
 
 
 if __name__ == "__main__":

@@ -123,10 +123,10 @@ def test_stop_ends_the_run_now_or_as_soon_as_it_begins() -> None:
     control = control_of()
     control.begin("a", stopped.set)
     assert not stopped.is_set()
-    assert control.on_exit() == RESTORE
+    assert control.on_exit_of(RESTORE) == RESTORE
     control.stop(KEEP)
     assert stopped.is_set()
-    assert control.on_exit() == KEEP
+    assert control.on_exit_of(RESTORE) == KEEP
     assert control.is_stopping
 
 
