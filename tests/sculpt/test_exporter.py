@@ -22,14 +22,15 @@ from hal.host import LinuxHost
 from rl.decision import HOLD, TRIAL, Decision
 from rl.policy import BASELINE, Arm
 from rl.reward import open_reader, parse_metric
-from sculpt import exporter
+from sculpt import alert_settings, exporter
 from sculpt.actuator import Done
 from sculpt.alert_settings import AlertSettings, with_options
 from sculpt.alerting import Alerting, open_alerting
-from sculpt.alerts import Alert
+from sculpt.alerts import KINDS, Alert, alert_data
 from sculpt.candidates import Candidate
 from sculpt.errors import AlertSettingsError, SculptError
 from sculpt.exporter import AT_ONCE, MOST_NAME, MOST_WORKLOADS, Exporter, Metrics
+from sculpt.hooks import HEADER_VARIABLE
 from sculpt.loop import Judged, Record
 from sculpt.outlets import Counts
 
@@ -284,3 +285,18 @@ def test_what_was_not_delivered_is_told_at_the_end() -> None:
     alerting(record())
     (told,) = alerting.close(PATIENT_S)
     assert told.startswith("alerts: command: 1 not delivered, the last because")
+
+
+def test_the_page_on_alerts_names_every_metric_kind_setting_and_variable() -> None:
+    text = (Path(__file__).parents[2] / "docs/alerts.md").read_text()
+    with scraped() as alerting:
+        alerting(record(decision=replace(HOLDS, gain=0.1, interval=(0.0, 0.2))))
+        found = families(alerting).values()
+    metrics = [
+        f"{one.name}_total" if one.type == "counter" else f"{one.name}_info" if one.type == "info" else one.name
+        for one in found
+    ]
+    variables = [f"DNA_ALERT_{name.upper()}" for name in alert_data(Alert(0.0, "", "lost", "notice", ""), "box")]
+    words = [name for name in metrics if name.startswith("dna_")] + variables + list(KINDS) + [HEADER_VARIABLE]
+    assert [word for word in words if f"`{word}`" not in text] == []
+    assert [name for name in alert_settings._NAMES if f"\n{name} = " not in text] == []
