@@ -2,91 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import select
 import signal
-import struct
-import subprocess
-import sys
 import termios
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.ui.pseudo_terminal import Terminal
 from tests.ui.recording import recording
 from ui.live import follow
 from ui.terminal import Keys, Screen, diverted
 
-_ROOT = Path(__file__).parents[2]
-_LIMIT_S = 30.0
-
-
-class Terminal:
-    """A program on a pseudo-terminal of its own."""
-
-    def __init__(self, width: int = 80, height: int = 24) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1", "PYTHONPATH": str(_ROOT)}
-        environment.pop("NO_COLOR", None)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.ui.follow_recording"],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            cwd=_ROOT,
-            env=environment,
-            start_new_session=True,
-        )
-        self.text = ""
-
-    def until(self, words: str) -> str:
-        """Read until ``words`` appear after what was read before; return everything since."""
-        start = len(self.text)
-        deadline = time.monotonic() + _LIMIT_S
-        while words not in self.text[start:]:
-            self._read(deadline, words)
-        return self.text[start:]
-
-    def _read(self, deadline: float, words: str) -> None:
-        ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
-        assert ready, f"{words!r} did not appear in {self.text[-2000:]!r}"
-        self.text += os.read(self.master, 65536).decode("utf-8", "replace")
-
-    def press(self, keys: str) -> None:
-        os.write(self.master, keys.encode())
-
-    def end(self) -> int:
-        return self.process.wait(timeout=_LIMIT_S)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
-
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    found = Terminal()
+    found = Terminal("-m", "tests.ui.follow_recording")
     yield found
     found.close()
-
-
-def _restored(terminal: Terminal) -> None:
-    assert terminal.text.rstrip().rfind("\x1b[?1049l") > terminal.text.rfind("\x1b[?1049h")
-    assert "\x1b[?25h" in terminal.text
-    assert termios.tcgetattr(terminal.slave) == terminal.before
 
 
 def test_keys_and_another_size(terminal: Terminal) -> None:
@@ -99,13 +35,13 @@ def test_keys_and_another_size(terminal: Terminal) -> None:
     terminal.until("measuring goes on")
     terminal.press("\x1b")
     terminal.until("epoll_wait")
-    fcntl.ioctl(terminal.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 200, 0, 0))
+    terminal.resize(200, 60)
     terminal.until("\x1b[60;1H")
     assert "bio_close_file" in terminal.text
     terminal.press("q")
     terminal.until("SUMMARY of 1+ intervals")
     assert terminal.end() == 0
-    _restored(terminal)
+    terminal.check_restored()
 
 
 _OTHERS = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP)]
@@ -117,7 +53,7 @@ def test_a_signal_ends_cleanly(terminal: Terminal, number: signal.Signals) -> No
     terminal.process.send_signal(number)
     terminal.until("SUMMARY of 1+ intervals")
     assert terminal.end() == 0
-    _restored(terminal)
+    terminal.check_restored()
 
 
 def test_suspended_it_gives_the_terminal_back(terminal: Terminal) -> None:
@@ -130,7 +66,7 @@ def test_suspended_it_gives_the_terminal_back(terminal: Terminal) -> None:
     terminal.until("epoll_wait")
     terminal.press("q")
     terminal.until("SUMMARY")
-    _restored(terminal)
+    terminal.check_restored()
 
 
 def test_without_a_terminal_one_plain_line_an_interval() -> None:
