@@ -45,8 +45,9 @@ class Alerting:
         self._last_t = record.t
         for alert in alerts:
             self._send(alert)
-        if self.metrics is not None:
+        if self.metrics is not None and self.exporter is not None:
             self.metrics.take(record, alerts)
+            self.exporter.start()
 
     def close(self, drained_s: float = DRAINED_S) -> tuple[str, ...]:
         """Send what was held back and wait a while until all is delivered; return what was not, and why."""
@@ -78,7 +79,7 @@ class Alerting:
 def open_alerting(
     settings: AlertSettings, *, about: Mapping[str, str] | None = None, hear: Callable[[Alert], None] = unheard
 ) -> Alerting:
-    """Open what the settings name; all of it or nothing.
+    """Open what the settings name; all of it or nothing. Threads begin with the first step.
 
     Args:
         about: of the run, for ``dna_sculpt_run_info``.

@@ -244,7 +244,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Exporter:
-    """Answers with metrics on an address until it is closed.
+    """Answers with metrics on an address from ``start`` on until it is closed; who asks before waits.
 
     Raises:
         SculptError: it cannot be listened on.
@@ -257,10 +257,7 @@ class Exporter:
             registry=registry
         )  # also tells when this process began, by which a reader sees that counters began anew
         self._server = _listen(host, port, registry)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.2,), name="prometheus-metrics", daemon=True
-        )
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -268,10 +265,19 @@ class Exporter:
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}/metrics" if ":" in str(host) else f"http://{host!s}:{port}/metrics"
 
+    def start(self) -> None:
+        """Answer from now on, in a thread of its own. Again: nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, args=(0.2,), name="prometheus-metrics", daemon=True
+            )
+            self._thread.start()
+
     def close(self) -> None:
         """Answer no longer."""
-        self._server.shutdown()
-        self._thread.join()
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
 
 

@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -82,7 +82,7 @@ class Counts:
 
 
 class Outlet:
-    """One sink with its queue and its thread.
+    """One sink with its queue and its thread, which begins with the first alert: before, a command may have to be forked.
 
     Args:
         note: told of what failed, and of what a sink wants noted; called from the outlet's thread.
@@ -94,11 +94,13 @@ class Outlet:
         self._note = note
         self._queue: queue.Queue[Alert | None] = queue.Queue(waiting)
         self._stop = Stop()
-        self._thread = threading.Thread(target=self._work, name=f"alerts-{sink.name}", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def put(self, alert: Alert) -> None:
-        """Take an alert; never waits."""
+        """Take an alert; never waits. By one thread at a time."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"alerts-{self.sink.name}", daemon=True)
+            self._thread.start()
         try:
             self._queue.put_nowait(alert)
         except queue.Full:
@@ -106,12 +108,18 @@ class Outlet:
 
     def close(self, until: float) -> None:
         """Deliver what waits until a time of the monotonic clock; then end whatever is being delivered."""
+        if self._thread is not None:
+            self._end(self._thread, until)
+        else:
+            self._stop.close()
+
+    def _end(self, thread: threading.Thread, until: float) -> None:
         with suppress(queue.Full):
             self._queue.put(None, timeout=max(until - time.monotonic(), 0.0))
-        self._thread.join(max(until - time.monotonic(), 0.0))
+        thread.join(max(until - time.monotonic(), 0.0))
         self._stop.set()
-        self._thread.join(1.0)
-        if not self._thread.is_alive():  # else it still looks at the descriptor, until the process ends
+        thread.join(1.0)
+        if not thread.is_alive():  # else it still looks at the descriptor, until the process ends
             self._stop.close()
         self.counts.dropped += self._left()
 
@@ -147,8 +155,11 @@ class Outlet:
             self._note(self.sink.name, alert, {**outcome, "took_s": round(time.monotonic() - began, 3)})
 
 
-def close_all(outlets: list[Outlet], drained_s: float = DRAINED_S) -> None:
-    """Close all outlets, the last first: what the others note goes through the first."""
+def close_all(outlets: Sequence[Outlet], drained_s: float = DRAINED_S) -> None:
+    """Close all outlets side by side, so that one that hangs leaves the others their time."""
     until = time.monotonic() + drained_s
-    for outlet in reversed(outlets):
-        outlet.close(until)
+    closing = [threading.Thread(target=outlet.close, args=(until,)) for outlet in outlets]
+    for thread in closing:
+        thread.start()
+    for thread in closing:
+        thread.join()

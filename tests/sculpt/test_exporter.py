@@ -169,6 +169,7 @@ def test_what_has_not_been_seen_for_long_is_not_told_as_if_it_were_now(monkeypat
 def test_deliveries_are_counted() -> None:
     metrics = Metrics({}, lambda: {"webhook": Counts(delivered=3, failed=2, dropped=1)})
     served = Exporter(metrics, "127.0.0.1", 0)
+    served.start()
     try:
         with urllib.request.urlopen(served.url, timeout=PATIENT_S) as answer:
             text = answer.read().decode()
@@ -267,6 +268,16 @@ def test_nothing_is_loaded_where_nothing_is_asked() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_there_are_no_threads_before_the_first_step(tmp_path: Path) -> None:
+    before = threading.active_count()
+    alerting = open_alerting(AlertSettings(log=str(tmp_path / "log"), command=("true",), prometheus="0"))
+    assert threading.active_count() == before
+    alerting(record())
+    assert threading.active_count() == before + 3
+    assert alerting.close(PATIENT_S) == ()
+    assert threading.active_count() == before
 
 
 def test_who_watches_hears_of_all_and_others_of_what_they_asked_for(tmp_path: Path) -> None:

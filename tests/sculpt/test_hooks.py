@@ -101,6 +101,16 @@ def test_the_end_does_not_wait_for_what_hangs() -> None:
     ] * 3
 
 
+def test_one_that_hangs_at_the_end_leaves_the_others_their_time(tmp_path: Path) -> None:
+    slow, quick = Outlet(Slow()), Outlet(CommandSink(["sh", "-c", "sleep 0.2"], PATIENT_S, "box"))
+    for outlet in (quick, slow):
+        outlet.put(ALERT)
+        outlet.put(ALERT)
+    close_all([quick, slow], 3.0)
+    assert slow.counts.delivered == 0
+    assert quick.counts.delivered > 0
+
+
 def test_what_raises_does_not_end_the_outlet() -> None:
     class Wrong:
         name = "wrong"
