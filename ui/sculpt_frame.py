@@ -13,7 +13,8 @@ from sculpt.state import BASELINE_ROLE, KEPT_ROLE, WorkloadState
 from ui import glyphs as g
 from ui.glyphs import Glyphs, level
 from ui.panels import Rows, row
-from ui.sculpt_status import doing, effect, judged, news_words, span
+from ui.sculpt_status import doing, effect, judged, news_words
+from ui.sculpt_words import span
 from ui.units import fit, percent, plain, si
 
 CLOCK = 24

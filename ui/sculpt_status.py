@@ -4,62 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rl.policy import BASELINE
+from sculpt.told import Gain
 from ui import glyphs as g
 from ui.glyphs import Glyphs
+from ui.sculpt_words import EVENTS, gain_words, per_cent, span
 from ui.units import percent, plain, si
 from ui.view import number, numbers, numbers_or_text, records
 
 LABEL = 10
 SHOWN_NEWS = 3
-EVENTS = {
-    "trial": "trying",
-    "promoted": "kept",
-    "made": "made for good",
-    "rolled back": "taken back",
-    "undecided": "no better",
-    "recalled": "kept again",
-    "confirmed": "confirmed",
-    "phase": "another phase",
-    "blind": "no measurement",
-    "novel": "unlike anything known",
-    "gone": "no longer proposed",
-}
-"""What happened, for people."""
 
 
-def effect(gain: float | None, interval: Sequence[float | None] | None = None) -> str:
-    """Return a gain (difference of logarithms) as people read it: ``+5.1 % (+2.0 to +8.4)``; ? for a limit that is not known yet."""
+def effect(gain: float | None, interval: object = None) -> str:
+    """Return a gain (difference of logarithms) as people read it, with its limits; those that are None are not known yet."""
     if gain is None:
         return "not known yet"
-    if interval is None or len(interval) != 2:
-        return f"{_change(gain)} %"
-    low, high = (_limit(limit) for limit in interval)
-    return f"{_change(gain)} % ({low} to {high})"
-
-
-def _change(gain: float) -> str:
-    return f"{math.expm1(min(gain, 50.0)) * 100:+.1f}"
-
-
-def _limit(limit: float | None) -> str:
-    if limit is None or math.isnan(limit):
-        return "?"
-    return ("+∞" if limit > 0 else "-100") if abs(limit) > 20 else _change(limit)
-
-
-def span(seconds: float) -> str:
-    """Return a time span in its greatest unit: 12 s, 5 min, 3 h, 2 days."""
-    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
+    if not isinstance(interval, list | tuple) or len(interval) != 2:
+        return gain_words(Gain(gain))
+    low, high = (math.inf if limit is None else limit for limit in interval)
+    return gain_words(Gain(gain, low, high))
 
 
 def doing(workload: Mapping[str, Any]) -> str:
@@ -80,9 +50,7 @@ def doing(workload: Mapping[str, Any]) -> str:
 
 def _so_far(workload: Mapping[str, Any]) -> str:
     gain = number(workload, "gain")
-    return (
-        "" if gain is None or not number(workload, "blocks") else f": {effect(gain, workload.get('interval'))} so far"
-    )
+    return "" if gain is None or not number(workload, "blocks") else f": {per_cent(gain)} so far"
 
 
 def answer(run: Mapping[str, Any], glyphs: Glyphs) -> RenderableType:
@@ -157,8 +125,8 @@ def news_words(news: Mapping[str, Any]) -> str:
     kind, text = str(news.get("kind")), str(news.get("text"))
     if kind == "alert":
         return plain(f"! {text}")
-    gain, limits = number(news, "gain"), news.get("interval")
-    measured = "" if gain is None else effect(gain, limits if isinstance(limits, list | tuple) else None)
+    gain = number(news, "gain")
+    measured = "" if gain is None else effect(gain, news.get("interval"))
     words = (EVENTS.get(kind, kind), str(news.get("candidate") or ""), measured)
     return plain(f"{' '.join(word for word in words if word)}: {text}")
 
@@ -169,8 +137,7 @@ def _facts(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[tupl
     yield "in force", str(workload.get("in_force"))
     kept = numbers_or_text(workload, "kept")
     if kept:
-        found = kept.get("interval")
-        yield "kept", f"{kept.get('name')}: {effect(number(kept, 'gain'), found if isinstance(found, list) else None)}"
+        yield "kept", f"{kept.get('name')}: {effect(number(kept, 'gain'), kept.get('interval'))}"
     yield "judged by", judged(workload)
     room = number(workload, "room_s")
     if room is not None:

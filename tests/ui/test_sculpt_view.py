@@ -18,7 +18,7 @@ from tests.sculpt.control_runs import record
 from tests.ui.pseudo_terminal import Terminal
 from ui.glyphs import ASCII, UNICODE, Glyphs
 from ui.sculpt_frame import SculptView, sculpt_frame, spark_between
-from ui.sculpt_status import effect, span
+from ui.sculpt_status import effect
 
 
 def view_of(*records: Record, **rest: bool) -> SculptView:
@@ -45,7 +45,7 @@ def test_a_trial_and_what_is_kept_are_shown_with_their_gains() -> None:
         )
     )
     assert "trying pin, block 1" in shown
-    assert "pages: +10.5 % (+5.1 to +16.2)" in shown
+    assert "pages: +10.5 % (+5.1 % to +16.2 %)" in shown
     assert "kept pages +10.5 %" in shown
     assert shown.index("trying pin:") < shown.index("kept pages +10.5 %")  # the newest on top
 
@@ -79,12 +79,11 @@ def test_small_changes_are_seen_and_noise_is_not() -> None:
     assert spark_between([None, 0.0], 10, UNICODE)[0] == " "
 
 
-def test_effects_and_spans_read_as_people_say_them() -> None:
-    assert effect(0.05, (0.0, 0.1)) == "+5.1 % (+0.0 to +10.5)"
-    assert effect(0.05, (float("-inf"), float("inf"))) == "+5.1 % (-100 to +∞)"
-    assert effect(0.05, [None, None]) == "+5.1 % (? to ?)"
+def test_effects_read_as_people_say_them() -> None:
+    assert effect(0.05, (0.0, 0.1)) == "+5.1 % (+0.0 % to +10.5 %)"
+    assert effect(0.05, [None, None]) == "+5.1 % (too few measurements for limits)"
+    assert effect(0.05, (float("-inf"), float("inf"))) == effect(0.05, [None, None])
     assert effect(None) == "not known yet"
-    assert [span(s) for s in (5, 119, 120, 7200, 200_000)] == ["5 s", "119 s", "2 min", "2 h", "2 days"]
 
 
 _TEXT = st.text(max_size=40)
