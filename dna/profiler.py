@@ -6,6 +6,7 @@ import math
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -84,7 +85,7 @@ class Profiler:
 
     Attributes after entering: ``machine`` and ``target_info`` (plain values for reports), ``missing`` (probe to reason),
     ``ended`` (``"duration"``, ``"target"`` or ``"stopped"`` once iteration is over) and ``exit_status`` of a launched
-    command. Raises TargetGoneError, PermissionNeededError or TargetError on entering.
+    command. With ``keep`` only so many of the latest intervals are remembered. Raises TargetGoneError, PermissionNeededError or TargetError on entering.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Profiler:
         encoder: Encode | None = None,
         probes: Choices | None = None,
         use_bpf: bool = True,
+        keep: int | None = None,
     ) -> None:
         if not SHORTEST_S <= interval <= LONGEST_S:
             raise TargetError(
@@ -120,7 +122,7 @@ class Profiler:
         self._use_bpf = use_bpf
         self._exit = ExitStack()
         self._probes: list[Probe[Any]] = []
-        self._intervals: list[Interval] = []
+        self._intervals: deque[Interval] = deque(maxlen=keep)
         self._programs: Programs | None = None
         self._launched: Launched | None = None
         self._wake_read, self._wake_write = -1, -1
@@ -348,8 +350,9 @@ class Profiler:
 
     def stop(self) -> None:
         """End the interval under way and then the iteration; may be called from a signal handler or another thread."""
-        with suppress(OSError):
-            os.write(self._wake_write, b"s")
+        if self._wake_write >= 0:
+            with suppress(OSError):
+                os.write(self._wake_write, b"s")
 
     @property
     def exit_status(self) -> int | None:
@@ -377,5 +380,6 @@ class Profiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._exit.close()
+        self._wake_write, closing = -1, self._exit  # its number may be another file's from now on
+        closing.close()
         self._probes.clear()  # they keep counters' memory

@@ -26,9 +26,11 @@ from rules.advice import Advisor
 from rules.engine import Engine
 from rules.reload import Rules
 from rules.situation import Machine, Situation, Workload
+from rules.sources import Loaded as LoadedRules
 from sculpt.actuator import Actuator, Done
 from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
+from sculpt.turns import Turn
 
 OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
 MODES = (OBSERVE, ADVISE, APPLY)
@@ -52,8 +54,8 @@ class Judged:
 
 type Judge = Callable[[Interval, float], Judged]
 """From an interval, and the seconds of it that the change itself took, to what it was worth."""
-type Look = Callable[[Sequence[Interval]], Workload | None]
-"""From the latest intervals to the workload as it is now; None when it has ended."""
+type Look = Callable[[Sequence[Interval], Machine], Workload | None]
+"""From the latest intervals, and the machine as it is now, to the workload as it is now; None when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,11 @@ class Loop:
 
     Args:
         kinds: what the objective is about, of ``rules.rule.EFFECTS``.
-        follow: rules that follow their files; those of ``advisor`` otherwise.
+        program: what the guard knows the workload by; its name unless given.
+        turn: its part in who of several workloads may have a trial.
+        is_paused: asked before each decision; while it is so nothing new is begun, a trial is ended, and what is kept stays.
+        held: asked about settings; returns why they are not made for this workload, "" for go on.
+        follow: rules that follow their files; those of ``advisor`` otherwise. Several loops may have the same.
         own_limit: share of one core that asking the rules may use; they are asked the less often for it.
     """
 
@@ -112,6 +118,10 @@ class Loop:
     actuator: Actuator
     guard: Guard = field(default_factory=Guard)
     kinds: Sequence[str] = ("throughput",)
+    program: str = ""
+    turn: Turn = field(default_factory=lambda: Turn(""))
+    is_paused: Callable[[], bool] = lambda: False
+    held: Callable[[Sequence[Setting]], str] = lambda _settings: ""
     follow: Rules | None = None
     own_limit: float = 0.01
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
@@ -120,21 +130,27 @@ class Loop:
     _asked_every: int = RULES_EVERY
     _since_asked: int = 10**9
     _own_s: float = field(default_factory=time.process_time)
+    _taken: LoadedRules | None = None
     _lost: tuple[str, ...] = ()
     _trouble: list[str] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
+        self._taken = self.follow.loaded if self.follow else None
 
-    def step(self, profile: Profile) -> Record:
-        """Take in the profile whose last interval has just ended."""
+    def judged(self, interval: Interval) -> Judged:
+        """Return what the interval that has just ended was worth; apart from ``step``, since a source may keep one waiting."""
+        stall_s, self._stall_s = self._stall_s, 0.0
+        return self.judge(interval, stall_s)
+
+    def step(self, profile: Profile, judged: Judged | None = None) -> Record:
+        """Take in the profile whose last interval has just ended, and what it was worth."""
         interval = profile.intervals[-1]
         began = time.monotonic()
         alerts: list[str] = []
         self._lost, self._trouble = (), []
-        judged = self.judge(interval, self._stall_s)
-        self._stall_s = 0.0
+        judged = judged or self.judged(interval)
         own_share = self._own_share(profile.interval_s)
         self._ask_rules(profile, alerts)
         before = self._in_force.name
@@ -164,6 +180,7 @@ class Loop:
 
     def end(self, *, keep: bool) -> Done:
         """Leave the machine as declared: with what is kept, or as it was found."""
+        self.turn.note(trying=False)
         if not keep:
             return self.actuator.restore()
         kept = next((c for c in self._found.candidates if c.name == self.learner.kept.name), Candidate())
@@ -191,10 +208,11 @@ class Loop:
     def _ask(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
         self._take_changed_rules(alerts)
         try:
-            workload = self.look(intervals)
+            machine = self.machine()
+            workload = self.look(intervals, machine)
             if workload is None:
                 return
-            advice = self.advisor.advise(Situation(self.machine(), (workload,)), focus=workload)
+            advice = self.advisor.advise(Situation(machine, (workload,)), focus=workload)
         except HalError as error:
             self._tell_trouble(alerts, f"the rules could not be asked: {error}")
             return
@@ -207,14 +225,14 @@ class Loop:
         """Look whether rule files have changed; one that is not fit is told once, and what was in effect stays."""
         if self.follow is None:
             return
-        before = self.follow.loaded
         for news in self.follow.look():
             words = f"{'taken in' if news.taken else 'not taken in'}: {'; '.join(news.messages)}"
             if news.taken:
                 alerts.append(f"rules {news.path or ''} {words}")
             else:
                 self._tell_trouble(alerts, f"rules {news.path or ''} {words}")
-        if self.follow.loaded is not before:
+        if self.follow.loaded is not self._taken:
+            self._taken = self.follow.loaded
             self.advisor = Advisor(Engine(self.follow.rules))
 
     def _tell_trouble(self, alerts: list[str], what: str) -> None:
@@ -234,7 +252,7 @@ class Loop:
         return self._in_force.name != self.learner.kept.name or self.learner.is_trying
 
     def _refusal(self, settings: Sequence[Setting]) -> str:
-        return self.guard.refusal(self.name, settings)
+        return self.guard.refusal(self.program or self.name, settings) or self.held(settings)
 
     # --- deciding
 
@@ -258,8 +276,10 @@ class Loop:
             self._in_force.name,
             novelty=interval.novelty or 0.0,
             one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
+            hold="the loop is paused" if self.is_paused() else self.turn.hold(),
         )
         decision = self.learner.decide(seen)
+        self.turn.note(trying=self.learner.is_trying)
         if decision.event in ("rolled back", "blind", "phase", "gone"):
             alerts.append(f"{decision.event}: {decision.because}")
         return decision

@@ -106,6 +106,14 @@ class Log:
             self.trouble = f"no records are kept: {folder}: {error.strerror}"
         self._write({"schema": SCHEMA, "run": self.identity, **head})
 
+    def joined(self, workload: Mapping[str, object]) -> None:
+        """Write that a workload is served from now on."""
+        self._write({"joined": dict(workload)})
+
+    def left(self, workload: Mapping[str, object]) -> None:
+        """Write that one is served no longer, and how that ended."""
+        self._write({"left": dict(workload)})
+
     def add(self, record: Record) -> None:
         """Write one step."""
         self._write(record_data(record))
@@ -142,6 +150,15 @@ class Run:
     steps: tuple[Mapping[str, Any], ...]
     end: Mapping[str, Any] | None
     """How it ended; None for one that is running, or was killed."""
+    joined: tuple[Mapping[str, Any], ...] = ()
+    """The workloads that were served, as they came; () in records of runs that served only one."""
+    left: tuple[Mapping[str, Any], ...] = ()
+    """How the serving of each ended."""
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """Names of the workloads that have steps, as they came."""
+        return tuple(dict.fromkeys(str(step["workload"]) for step in self.steps))
 
 
 def read_run(path: Path) -> Run:
@@ -158,7 +175,8 @@ def read_run(path: Path) -> Run:
         raise SculptError(f"{path} is no record of a run of dna sculpt")
     steps = tuple(line for line in lines[1:] if "decision" in line)
     end = next((line["end"] for line in reversed(lines) if "end" in line), None)
-    return Run(str(lines[0].get("run", path.stem)), lines[0], steps, end)
+    joined, left = (tuple(line[name] for line in lines[1:] if name in line) for name in ("joined", "left"))
+    return Run(str(lines[0].get("run", path.stem)), lines[0], steps, end, joined, left)
 
 
 def is_going(path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""A run of the loop on one target, from beginning to end: what it needs is opened, and left as declared whatever happens.
+"""A run of the loop, from beginning to end: its workloads are served side by side, and all is left as declared whatever happens.
 
-SIGINT and SIGTERM end it between two steps. After ``kill -9`` the next run, or ``dna undo``, takes back what this one had in force.
+One that ends does not end the others, and one that is waited for is served when it comes. SIGINT and SIGTERM end all of them between two
+steps. After ``kill -9`` the next run, or ``dna undo``, takes back what this one had in force.
 """
 
 from __future__ import annotations
@@ -9,58 +10,57 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from dna.errors import DnaError
 from dna.export import plain
 from dna.library import Library
 from dna.profiler import Profiler
 from dna.target import Target
-from dna.vector import Interval, Profile
-from hal.errors import HalError, RefusedError
+from hal.errors import HalError
 from hal.host import Host, LinuxHost
-from hal.journal import Journal, Transaction
-from hal.planning import machine_id
-from hal.undo import undo
-from rl.bandit import LinearBandit
-from rl.learner import Learner
-from rules.advice import Advisor
-from rules.engine import Engine
-from rules.gather_machine import MachineReader
-from rules.gather_running import Found, running, single_targets
-from rules.gather_workload import live_workload
+from hal.journal import Journal
 from rules.reload import Rules
 from rules.rule import Rule
-from rules.situation import Workload
-from sculpt.actuator import Actuator, Done
-from sculpt.errors import SculptError
+from sculpt.bell import Bell
 from sculpt.guard import Guard
-from sculpt.loop import APPLY, Judge, Loop, Record, recent
-from sculpt.records import Log, default_folder, read_run
+from sculpt.judging import open_judge
+from sculpt.loop import APPLY, Judge
+from sculpt.records import Log, default_folder
+from sculpt.recovery import recover
+from sculpt.serving import TITLE, Common, Left, Serving, close, left_data
+from sculpt.targets import KEEP, RESTORE, Asked, hold_apart, members_of, named, program_of, single
+from sculpt.watchers import Watcher, Watchers
 
-TITLE = "sculpt"
-"""How the titles of its transactions begin in the journal."""
-RESTORE, KEEP = "restore", "keep"
+__all__ = ["KEEP", "RESTORE", "TITLE", "Asked", "Ended", "Left", "Steering", "Wanted", "recover", "run"]
+
+KEPT = 12
+"""Intervals of a workload that are remembered."""
+LOOK_EVERY_S = 2.0
+"""How often is looked for what is waited for, or once an interval where that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a run is asked to do."""
 
-    target: Target
-    mode: str
+    targets: tuple[Asked, ...]
     interval_s: float = 5.0
     duration_s: float | None = None
-    on_exit: str = RESTORE
     guard: Guard = field(default_factory=Guard)
     rules: tuple[Rule, ...] = ()
     follow: Rules | None = None
     """Rules that follow their files, instead of ``rules``."""
-    kinds: tuple[str, ...] = ("throughput",)
     seed: int = 1
     command: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Tell whether anything may be changed."""
+        return any(asked.mode == APPLY for asked in self.targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,171 +68,309 @@ class Ended:
     """How a run ended."""
 
     why: str
-    """"duration", "target" (it ended) or "stopped"."""
-    done: Done | None
-    """What was put in force at the end; None in modes that change nothing."""
-    counts: Mapping[str, int]
+    """"duration", "target" (all of them ended), "stopped" or "failed"."""
+    workloads: tuple[Left, ...]
+    """How each ended, in that order."""
     records: Path
     trouble: str = ""
     """Why records are not complete; "" where they are."""
 
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """What was not left as declared, by workload, and why."""
+        return tuple(f"{left.workload}: {left.done.error}" for left in self.workloads if left.done and left.done.error)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What ended where it should have gone on, by workload, and why."""
+        return tuple(f"{left.workload}: {_words(left.error)}" for left in self.workloads if left.error)
+
+    @property
+    def in_force(self) -> str:
+        """What is in force since, in words; "" for nothing of ours."""
+        standing = [left for left in self.workloads if left.done and left.done.in_force.layers]
+        names = [left.done.in_force.name for left in standing if left.done]
+        return (
+            names[0]
+            if len(self.workloads) == 1 and names
+            else "; ".join(f"{left.workload}: {name}" for left, name in zip(standing, names, strict=True))
+        )
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, HalError | DnaError) else f"{type(error).__name__}: {error}"
+
+
+class Steering(Protocol):
+    """Who may pause and end a run while it goes on; ``sculpt.control.Control`` is one. Called from several threads."""
+
+    def begin(self, run: str, stop: Callable[[], None]) -> None:
+        """Know that the run of this name has begun, and what ends it."""
+
+    def is_paused(self) -> bool:
+        """Tell whether nothing new may be begun."""
+
+    def on_exit_of(self, declared: str) -> str:
+        """Return what becomes at the end of what is in force, of a workload for which this was declared."""
+
+    def end(self, why: str, in_force: str, trouble: str = "") -> None:
+        """Know that the run is over."""
+
+
+class _Unsteered:
+    def begin(self, run: str, stop: Callable[[], None]) -> None:
+        pass
+
+    def is_paused(self) -> bool:
+        return False
+
+    def on_exit_of(self, declared: str) -> str:
+        return declared
+
+    def end(self, why: str, in_force: str, trouble: str = "") -> None:
+        pass
+
 
 def run(
     wanted: Wanted,
-    judge: Judge,
     *,
-    watch: Callable[[Record], None],
+    watchers: Sequence[Watcher] = (),
+    control: Steering | None = None,
+    judge_of: Callable[[Asked, Host], Judge] | None = None,
     host: Host | None = None,
     journal: Journal | None = None,
     library: Library | None = None,
     folder: Path | None = None,
 ) -> Ended:
-    """Run the loop until the duration is over, the target ends, or a signal says so.
+    """Serve the workloads until the duration is over, all of them have ended, or a signal says so.
 
     Args:
-        watch: told of each step.
+        watchers: told of each step of each workload, one at a time; what befalls one of them is told once and ends nothing.
+        control: pauses and ends the run.
+        judge_of: opens what a workload is judged by; its metrics, or a proxy, unless given.
         folder: where records are kept; ``sculpt.records.default_folder`` unless given.
 
     Raises:
-        DnaError: the target cannot be profiled.
-        SculptError: it is more than one workload, or another run has changes in force on this machine.
+        DnaError: a target cannot be profiled.
+        SculptError: two targets have a process in common, or another run has changes in force on this machine.
     """
-    here, transactions = host or LinuxHost(), journal or Journal()
-    target, folder = _single(here, wanted.target), folder or default_folder()
-    if wanted.mode == APPLY:
-        recover(here, transactions, folder)
+    here, transactions, folder = host or LinuxHost(), journal or Journal(), folder or default_folder()
     with ExitStack() as stack:
-        profiler = stack.enter_context(
-            Profiler(target, interval=wanted.interval_s, duration=wanted.duration_s, host=here)
-        )
-        stack.enter_context(_stopped_by_signals(profiler))
-        log = Log(folder, _head(wanted, profiler))
-        loop = _loop(wanted, here, transactions, _actual(target, profiler), judge, library, profiler, log.identity)
-        done: Done | None = None
-        judge(Interval(time.time(), {}, {}, {}, None, {}), 0.0)  # what is counted is known from the second look on
+        bell = stack.enter_context(Bell())
+        stack.enter_context(_stopped_by_signals(bell))
+        if wanted.changes:
+            recover(here, transactions, folder)
+        opened = _Opened(here, wanted, judge_of or _by_metrics)
+        stack.callback(opened.close)
+        first = opened.all()
+        log = Log(folder, _head(wanted, first))
+        steering = control or _Unsteered()
+        common = Common(
+            here, transactions, library, wanted.guard, wanted.rules, wanted.follow, wanted.seed, wanted.command,
+            wanted.interval_s, max(len(first), len(wanted.targets)), Watchers(watchers), steering.is_paused,
+            steering.on_exit_of, log,
+        )  # fmt: skip
+        return _Run(wanted, common, opened, bell, steering).go(first)
+
+
+def _by_metrics(asked: Asked, host: Host) -> Judge:
+    return open_judge(asked.metrics, host)
+
+
+@dataclass(slots=True)
+class _One:
+    """A workload that is about to be served: what is opened for it."""
+
+    asked: Asked
+    target: Target
+    profiler: Profiler
+    judge: Judge
+
+
+class _Opened:
+    """What is opened for workloads that are not served yet: theirs from then on, closed here until then."""
+
+    def __init__(self, host: Host, wanted: Wanted, judge_of: Callable[[Asked, Host], Judge]) -> None:
+        self._host, self._wanted, self._judge_of = host, wanted, judge_of
+        self._deadline = None if wanted.duration_s is None else time.monotonic() + wanted.duration_s
+        self._mine: list[_One] = []
+
+    def all(self) -> list[_One]:
+        """Open all that are there. A command is forked before there are threads: a fork copies only the thread that calls it."""
+        pairs = [(asked, target) for asked in self._wanted.targets for target in single(self._host, asked)]
+        pairs = list({target: (asked, target) for asked, target in reversed(pairs)}.values())[::-1]
+        hold_apart(self._host, [target for _, target in pairs])
+        for asked, target in sorted(pairs, key=lambda pair: pair[1].kind != "command"):
+            self.one(asked, target)
+        order = [target for _, target in pairs]
+        return sorted(self._mine, key=lambda one: order.index(one.target))
+
+    def one(self, asked: Asked, target: Target) -> _One:
+        """Open what one takes.
+
+        Raises:
+            DnaError, HalError: it cannot be had.
+        """
+        judge = self._judge_of(asked, self._host)
         try:
-            for _ in profiler:
-                record = loop.step(recent(profiler.profile()))
-                log.add(record)
-                watch(record)
+            left_s = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.01)
+            profiler = Profiler(target, interval=self._wanted.interval_s, duration=left_s, host=self._host, keep=KEPT)
+            profiler.__enter__()
+        except BaseException:
+            close(judge)
+            raise
+        self._mine.append(one := _One(asked, target, profiler, judge))
+        return one
+
+    def hand_over(self, one: _One) -> None:
+        """Let whoever serves it close it."""
+        self._mine.remove(one)
+
+    def close(self) -> None:
+        """Close what nobody serves."""
+        for one in self._mine:
+            one.profiler.__exit__(None, None, None)
+            close(one.judge)
+
+
+class _Run:
+    """The workloads being served, and those that are waited for."""
+
+    def __init__(self, wanted: Wanted, common: Common, opened: _Opened, bell: Bell, steering: Steering) -> None:
+        self._wanted, self._common, self._opened, self._bell, self._steering = wanted, common, opened, bell, steering
+        self._served: dict[threading.Thread, Serving] = {}
+        self._left: list[Left] = []
+        self._over: list[threading.Thread] = []
+        self._stopping = False
+        self._told: set[str] = set()
+
+    def go(self, first: Sequence[_One]) -> Ended:
+        """Serve until the end, and return how that was."""
+        try:
+            for one in first:
+                self._start(self._serving(one))
+            self._steering.begin(self._common.log.identity, self._bell.stop)
+            self._wait()
+        except BaseException:
+            self._stop()
+            raise
         finally:
-            if wanted.mode == APPLY:
-                done = loop.end(keep=wanted.on_exit == KEEP)
-            log.close(
-                {"why": profiler.ended, "in_force": done.in_force.name if done else "", "on_exit": wanted.on_exit}
-            )
-        return Ended(profiler.ended, done, dict(loop.learner.counts), log.path, log.trouble)
+            for thread in list(self._served):
+                thread.join()
+            ended = self._ended()
+            self._common.log.close(_end(ended))
+            self._steering.end(ended.why, ended.in_force, ended.trouble)
+        return ended
+
+    def _wait(self) -> None:
+        waits = any(asked.wait for asked in self._wanted.targets)
+        until = None if self._wanted.duration_s is None else time.monotonic() + self._wanted.duration_s
+        look_s = max(LOOK_EVERY_S, self._wanted.interval_s)
+        while self._served or (waits and not self._stopping and (until is None or time.monotonic() < until)):
+            if self._bell.wait(look_s if waits else None) and not self._stopping:
+                self._stop()
+            while self._over:
+                thread = self._over.pop()
+                thread.join()
+                del self._served[thread]
+            if waits and not self._stopping:
+                self._look()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for serving in self._served.values():
+            serving.stop()
+
+    def _serving(self, one: _One) -> Serving:
+        taken = self._common.members
+        name = named(program_of(one.profiler.target_info), taken)
+        serving = Serving(one.asked, one.target, one.profiler, one.judge, self._common, name)
+        self._opened.hand_over(one)
+        return serving
+
+    def _start(self, serving: Serving) -> None:
+        self._common.log.joined(serving.data())
+
+        def serve() -> None:
+            try:
+                self._left.append(serving.serve())
+            finally:
+                self._over.append(threading.current_thread())
+                self._bell.ring()
+
+        thread = threading.Thread(target=serve, name=f"sculpt {serving.name}")
+        self._served[thread] = serving
+        thread.start()
+
+    def _look(self) -> None:
+        """Serve what was waited for and has come."""
+        for asked in self._wanted.targets:
+            if not asked.wait:
+                continue
+            try:
+                found = [target for target in single(self._common.host, asked) if not self._is_served(target)]
+                for target in found:
+                    self._start(self._serving(self._opened.one(asked, target)))
+            except (DnaError, HalError) as error:
+                self._tell(f"{asked.target} cannot be served: {error}")
+
+    def _is_served(self, target: Target) -> bool:
+        """Tell whether a target, or a process of it, is served already."""
+        if any(serving.target == target for serving in self._served.values()):
+            return True
+        own = members_of(self._common.host, target)
+        with self._common.lock:
+            return any(own & pids for pids in self._common.members.values())
+
+    def _tell(self, trouble: str) -> None:
+        if trouble not in self._told:
+            self._told.add(trouble)
+            with self._common.lock:
+                self._common.watchers.note(trouble)
+
+    def _ended(self) -> Ended:
+        whys = [left.why for left in self._left]
+        why = "stopped" if self._stopping else next((one for one in ("failed", "duration") if one in whys), "target")
+        if not self._left and not self._stopping:
+            why = "duration"
+        return Ended(why, tuple(self._left), self._common.log.path, self._common.log.trouble)
 
 
-def _head(wanted: Wanted, profiler: Profiler) -> dict[str, object]:
+def _head(wanted: Wanted, first: Sequence[_One]) -> dict[str, object]:
+    """Return the head of the records; target, mode and kinds are those of the first workload, for readers that know of one only."""
+    asked = first[0].asked if first else wanted.targets[0]
     return {
-        "mode": wanted.mode,
+        "mode": asked.mode,
         "interval_s": wanted.interval_s,
         "command": wanted.command,
-        "target": plain(profiler.target_info),
-        "machine": plain(profiler.machine),
-        "kinds": list(wanted.kinds),
+        "target": plain(first[0].profiler.target_info)
+        if first
+        else {"kind": asked.target.kind, "value": asked.target.value},
+        "machine": plain(first[0].profiler.machine) if first else {},
+        "kinds": list(asked.kinds),
+        "targets": [{"target": str(one.target), "mode": one.mode, "wait": one.wait} for one in wanted.targets],
     }
 
 
-def _actual(target: Target, profiler: Profiler) -> Target:
-    return Target.pid(profiler.launched) if profiler.launched else target
-
-
-def _single(host: Host, target: Target) -> Target:
-    if target.kind == "command":
-        return target
-    found = single_targets(host, target)
-    if len(found) != 1:
-        raise SculptError(f"{target} is {len(found)} workloads", remedy="Name one of them: --pid N, or their cgroup.")
-    return found[0]
-
-
-def recover(host: Host, journal: Journal, folder: Path) -> int:
-    """Take back what a run that was killed left in force; return how many transactions that were.
-
-    What a run that ended has declared to be kept stays.
-
-    Raises:
-        SculptError: such a run is still alive, or something could not be taken back.
-    """
-    here = machine_id(host)
-    ours = [one for one in journal.transactions() if one.title.startswith(f"{TITLE} ") and one.machine == here]
-    left = [one for one in ours if one.standing() and not _has_ended(one, folder)]
-    for transaction in sorted(left, key=lambda one: one.started, reverse=True):
-        if _is_alive(host, transaction.pid):
-            raise SculptError(
-                f"another run (pid {transaction.pid}) has changes in force on this machine",
-                remedy="Let it end, or run this one with --mode advise.",
-            )
-        try:
-            result = undo(host, journal, transaction.identity)
-        except RefusedError as error:
-            raise SculptError(f"what a killed run left could not be taken back: {error}", remedy="dna undo") from error
-        if result.failed:
-            raise SculptError("what a killed run left could not all be taken back", remedy="dna undo")
-    return len(left)
-
-
-def _has_ended(transaction: Transaction, folder: Path) -> bool:
-    """Tell whether the run that a transaction is of came to its end: its records then say so."""
-    identity = transaction.title.split(" ", 2)[1]
-    with suppress(SculptError):
-        return read_run(folder / f"{identity}.jsonl").end is not None
-    return False
-
-
-def _is_alive(host: Host, pid: int) -> bool:
-    with suppress(HalError):
-        return "sculpt" in host.read_text(f"/proc/{pid}/cmdline")
-    return False
-
-
-def _loop(
-    wanted: Wanted,
-    host: Host,
-    journal: Journal,
-    target: Target,
-    judge: Judge,
-    library: Library | None,
-    profiler: Profiler,
-    identity: str,
-) -> Loop:
-    reader = MachineReader(host)
-    name = str(profiler.target_info.get("comm") or target.value)
-
-    def look(intervals: Sequence[Interval]) -> Workload | None:
-        found: Found | None = running(host, target)
-        if found is None:
-            return None
-        profile: Profile = recent(profiler.profile(), len(intervals))
-        return live_workload(host, profile, found, reader.read(), library, ours=journal.standing())
-
-    return Loop(
-        name,
-        wanted.mode,
-        host,
-        reader.read,
-        look,
-        judge,
-        Advisor(Engine(wanted.follow.rules if wanted.follow else wanted.rules)),
-        Learner(LinearBandit(seed=wanted.seed), seed=wanted.seed),
-        Actuator(host, journal, f"{TITLE} {identity} {name}", wanted.command),
-        wanted.guard,
-        wanted.kinds,
-        wanted.follow,
-    )
+def _end(ended: Ended) -> Mapping[str, object]:
+    on_exit = list(dict.fromkeys(left.on_exit for left in ended.workloads))
+    return {
+        "why": ended.why,
+        "in_force": ended.in_force or ("baseline" if any(left.done for left in ended.workloads) else ""),
+        "on_exit": on_exit[0] if len(on_exit) == 1 else "",
+        "workloads": [left_data(left) for left in ended.workloads],
+    }
 
 
 @contextmanager
-def _stopped_by_signals(profiler: Profiler) -> Iterator[None]:
+def _stopped_by_signals(bell: Bell) -> Iterator[None]:
     """End the run between two steps on SIGINT and SIGTERM, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(_number: int, _frame: Any) -> None:
-        profiler.stop()
+        bell.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -30,6 +30,7 @@ from rules.sources import Sources
 from sculpt.actuator import Actuator
 from sculpt.guard import Guard, Window, window_of
 from sculpt.loop import ADVISE, APPLY, OBSERVE, Judged, Loop, Record
+from sculpt.turns import Turn, Turns
 
 HOST = LinuxHost()
 CPUS = sorted(os.sched_getaffinity(0))
@@ -74,7 +75,7 @@ class World:
             mode,
             HOST,
             lambda: Machine(HARDWARE),
-            lambda _: workload,
+            lambda *_: workload,
             self.judge,
             Advisor(Engine([pin_to(CPUS[0])])),
             Learner(LinearBandit(seed=seed), seed=seed),
@@ -255,3 +256,33 @@ def test_a_target_that_ends_is_no_error(sleeper: int, tmp_path: Path) -> None:
     subprocess.run(["kill", "-9", str(sleeper)], check=True)
     os.waitid(os.P_PID, sleeper, os.WEXITED | os.WNOWAIT)
     assert world.loop.end(keep=False).error == ""
+
+
+def test_a_pause_ends_the_trial_and_leaves_what_is_kept(sleeper: int, tmp_path: Path) -> None:
+    world = World(sleeper, tmp_path, gain=0.2)
+    paused = False
+    world.loop.is_paused = lambda: paused
+    assert world.run(300, lambda record: record.decision.state == "trial")[-1].decision.state == "trial"
+    paused = True
+    held = world.step()
+    assert held.decision.event == "held"
+    assert "paused" in held.decision.because
+    assert not world.pinned
+    assert not any(record.decision.candidate for record in world.run(40))
+    paused = False
+    assert promoted(world.run(300, promoted)[-1])
+    paused = True
+    world.run(10)
+    assert world.pinned
+
+
+def test_while_another_workload_has_a_trial_none_is_begun(sleeper: int, tmp_path: Path) -> None:
+    world = World(sleeper, tmp_path, gain=0.2)
+    turns = Turns("other")
+    world.loop.turn = Turn("sleeper", turns)
+    records = world.run(60)
+    assert {record.decision.state for record in records} == {"hold"}
+    assert "other has a trial" in records[-1].decision.because
+    turns.note("other", trying=False)
+    assert promoted(world.run(300, promoted)[-1])
+    assert turns.holder == ""

@@ -24,7 +24,7 @@ from sculpt.errors import SculptError
 from sculpt.guard import Guard
 from sculpt.loop import ADVISE, APPLY, Judged, Record
 from sculpt.records import find_run, read_run
-from sculpt.session import KEEP, Ended, Wanted, recover, run
+from sculpt.session import KEEP, Asked, Ended, Wanted, recover, run
 
 HOST = LinuxHost()
 CPUS = sorted(os.sched_getaffinity(0))
@@ -60,9 +60,8 @@ def wanted(
     on_exit: str = "restore",
     rules: tuple[Rule, ...] = (pin,),
 ) -> Wanted:
-    return Wanted(
-        Target.pid(pid), mode, 0.3, duration_s, on_exit, Guard(kill_switch=str(folder / "stop")), rules, command="test"
-    )
+    asked = Asked(Target.pid(pid), mode, on_exit=on_exit)
+    return Wanted((asked,), 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), rules, command="test")
 
 
 def worth(pid: int, factor: float = 1.5) -> Judged:
@@ -79,7 +78,8 @@ def go(request: Wanted, pid: int, folder: Path, records: list[Record]) -> Ended:
         if record.decision.event == "promoted":
             os.kill(os.getpid(), signal.SIGTERM)  # as from outside: it ends, however long it took on this machine
 
-    return run(request, judge, watch=watch, journal=Journal(folder / "journal"), folder=folder / "runs")
+    journal = Journal(folder / "journal")
+    return run(request, watchers=[watch], judge_of=lambda *_: judge, journal=journal, folder=folder / "runs")
 
 
 def test_a_run_finds_keeps_and_restores(busy: int, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_advice_changes_nothing(busy: int, tmp_path: Path) -> None:
     records: list[Record] = []
     ended = go(wanted(busy, tmp_path, mode=ADVISE, duration_s=4), busy, tmp_path, records)
     assert ended.why == "duration"
-    assert ended.done is None
+    assert ended.workloads[0].done is None
     assert records[-1].proposed
     assert os.sched_getaffinity(busy) == set(CPUS)
 
@@ -123,20 +123,6 @@ def test_the_target_ends(busy: int, tmp_path: Path) -> None:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
     assert ended.why == "target"
-
-
-def test_several_workloads_are_not_one(tmp_path: Path) -> None:
-    two = [subprocess.Popen(["sleep", "300"]) for _ in range(2)]
-    try:
-        while any(Path(f"/proc/{one.pid}/comm").read_text() != "sleep\n" for one in two):
-            time.sleep(0.01)  # a program has its name only after the files of the one before are closed
-        request = Wanted(Target.comm("^sleep$"), ADVISE, 0.3, 1.0)
-        with pytest.raises(SculptError, match="workloads"):
-            run(request, lambda *_: Judged(1.0), watch=lambda _: None, journal=Journal(tmp_path), folder=tmp_path)
-    finally:
-        for process in two:
-            process.kill()
-            process.wait()
 
 
 KILLED = """

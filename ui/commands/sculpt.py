@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from hal.errors import EXIT_REFUSED
+from hal.errors import EXIT_FAILED, EXIT_REFUSED
 from ui import options
-from ui.commands import sculpt_control
+from ui.commands import sculpt_control, situations
 from ui.commands.sculpt_report import report_command
 from ui.commands.tool import tool_line
 
 if TYPE_CHECKING:
+    from dna.target import Target
     from sculpt.loop import Record
     from sculpt.session import Ended, Wanted
+    from sculpt.targets import Asked
 
 _BEHIND = "dna.behind_dashes"
 
@@ -57,11 +60,11 @@ def sculpt_command(
         str, typer.Option("--mode", metavar="MODE", help="observe, advise, or apply: only this one changes anything.")
     ] = "observe",
     metric: Metrics = None,
-    pid: options.Pid = None,
-    cgroup: options.Cgroup = None,
-    unit: options.Unit = None,
-    container: options.Container = None,
-    comm: options.Comm = None,
+    pid: situations.Pids = None,
+    cgroup: situations.Cgroups = None,
+    unit: situations.Units = None,
+    container: situations.Containers = None,
+    comm: situations.Comms = None,
     interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Length of one interval.")] = 5.0,
     duration: Annotated[
         float, typer.Option("--duration", metavar="SECONDS", help="How long; 0 until it is ended or the target ends.")
@@ -78,77 +81,97 @@ def sculpt_command(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn by lot.")] = 1,
     as_json: options.Json = False,
 ) -> None:
-    """Watch a workload and try, with care, what the rules propose for it; keep what is proven to pay."""
+    """Watch workloads and try, with care, what the rules propose for them; keep what is proven to pay."""
     if ctx.invoked_subcommand is not None:
         return
+    from rules.reload import Rules
     from sculpt.guard import Guard, read_guard
     from sculpt.loop import MODES
-    from sculpt.session import KEEP, RESTORE, Wanted
+    from sculpt.session import Wanted
 
     options.choice_of("--mode", mode, MODES)
-    options.choice_of("--on-exit", on_exit, (RESTORE, KEEP))
-    target = options.choose_target(
-        pid=pid, cgroup=cgroup, unit=unit, container=container, comm=comm, command=ctx.meta.get(_BEHIND)
-    )
-    from rules.reload import Rules
-
-    follow = Rules(options.rule_sources(rules, packs, no_packs=no_packs))
+    options.choice_of("--on-exit", on_exit, ("restore", "keep"))
+    behind = ctx.meta.get(_BEHIND)
+    targets = situations.named_targets(pid or (), cgroup or (), unit or (), container or (), comm or (), behind)
     wanted = Wanted(
-        target,
-        mode,
+        _asked(targets, mode, metric or [], on_exit),
         options.interval_of(interval),
         duration if duration > 0 else None,
-        on_exit,
         read_guard(guard) if guard else Guard(),
-        follow=follow,
+        follow=Rules(options.rule_sources(rules, packs, no_packs=no_packs)),
         seed=seed,
         command=tool_line(),
     )
-    ended = _run(wanted, metric or [], as_json=as_json)
-    if ended.done is not None and ended.done.error:
-        typer.echo(f"dna: not everything was taken back: {ended.done.error}", err=True)
+    _tell_end(_run(wanted, as_json=as_json), as_json=as_json)
+
+
+def _asked(targets: Sequence[Target], mode: str, metrics: list[str], on_exit: str) -> tuple[Asked, ...]:
+    from rl.reward import parse_metrics
+    from sculpt.targets import Asked
+
+    if not targets:
+        raise options.OptionError(
+            "no target",
+            remedy="Give one or several of --pid N, --cgroup PATH, --unit NAME, --container ID, --comm REGEX, -- COMMAND...",
+        )
+    parsed = parse_metrics(metrics)
+    if parsed and len(targets) > 1:
+        raise options.OptionError(
+            f"--metric, and {len(targets)} targets: of which of them is it?",
+            remedy="Name one target, or give each its own metrics in a file: --config FILE.toml, see docs/sculpt.md.",
+        )
+    return tuple(Asked(target, mode, parsed, on_exit) for target in targets)
+
+
+def _tell_end(ended: Ended, *, as_json: bool) -> None:
+    """Say where the records are, and what did not go well; the exit status says so too."""
+    if not as_json:
+        typer.echo(f"\n{ended.records.stem}: dna sculpt report")
+    for trouble in ended.failures:
+        typer.echo(f"dna: {trouble}", err=True)
+    for error in ended.errors:
+        typer.echo(f"dna: not everything was taken back: {error}", err=True)
+    if ended.errors:
         typer.echo("     dna undo", err=True)
         raise typer.Exit(EXIT_REFUSED)
+    if ended.failures:
+        raise typer.Exit(EXIT_FAILED)
 
 
 sculpt.command("report")(report_command)
 sculpt_control.add_to(sculpt)
 
 
-def _run(wanted: Wanted, named: list[str], *, as_json: bool) -> Ended:
-    from dataclasses import replace
-
+def _run(wanted: Wanted, *, as_json: bool) -> Ended:
     from hal.host import LinuxHost
-    from rl.reward import parse_metrics
-    from sculpt.judging import open_judge
     from sculpt.session import run
-    from ui.output import console
 
-    metrics = parse_metrics(named)
-    wanted = replace(wanted, kinds=tuple(dict.fromkeys(metric.kind for metric in metrics)) or wanted.kinds)
-    host, out = LinuxHost(), console()
+    return run(wanted, watchers=[_print_data if as_json else _Lines()], host=LinuxHost())
 
-    judged_by: list[str] = []
 
-    def watch(record: Record) -> None:
-        from sculpt.records import record_data
+def _print_data(record: Record) -> None:
+    from sculpt.records import record_data
+
+    typer.echo(json.dumps(record_data(record)))
+
+
+class _Lines:
+    """Prints a line a step; where there are several workloads each says of which it is."""
+
+    def __init__(self) -> None:
+        from ui.output import console
+
+        self._out = console()
+        self._judged_by: dict[str, list[str]] = {}
+
+    def __call__(self, record: Record) -> None:
+        from rich.text import Text
+
         from ui.sculpt import alert_lines, judged_line, step_line
 
-        if as_json:
-            typer.echo(json.dumps(record_data(record)))
-            return
-        if (names := [name for name, _ in record.judged.values]) != judged_by:
-            judged_by[:] = names
-            out.print(judged_line(record))
-        out.print(step_line(record))
-        for line in alert_lines(record):
-            out.print(line)
-
-    judge = open_judge(metrics, host)
-    try:
-        ended = run(wanted, judge, watch=watch, host=host)
-    finally:
-        judge.close()
-    if not as_json:
-        out.print(f"\n{ended.records.stem}: dna sculpt report")
-    return ended
+        names = [name for name, _ in record.judged.values]
+        of = self._judged_by
+        lines = [judged_line(record)] if of.get(record.workload) != names else []
+        of[record.workload] = names
+        for line in (*lines, step_line(record), *alert_lines(record)):
+            self._out.print(Text.assemble((f"{record.workload}  ", "bold"), line) if len(of) > 1 else line)

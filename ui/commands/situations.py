@@ -73,7 +73,7 @@ def asked(
     from rules.gather_situation import Asked
 
     command: list[str] | None = ctx.meta.get(_BEHIND)
-    targets = _targets(pid or (), cgroup or (), unit or (), container or (), comm or (), command)
+    targets = named_targets(pid or (), cgroup or (), unit or (), container or (), comm or (), command)
     if not targets and not profiles:
         raise options.OptionError(
             "nothing is named",
@@ -86,7 +86,7 @@ def asked(
     return Asked(targets, _loaded(profiles or (), store), topology, every, seconds)
 
 
-def _targets(
+def named_targets(
     pids: Sequence[int],
     cgroups: Sequence[str],
     units: Sequence[str],
@@ -94,6 +94,11 @@ def _targets(
     comms: Sequence[str],
     command: Sequence[str] | None,
 ) -> tuple[Target, ...]:
+    """Return the targets that options name, each once.
+
+    Raises:
+        TargetError: one is misnamed.
+    """
     from dna.target import Target
 
     named: tuple[tuple[Callable[[Any], Target], Sequence[Any]], ...] = (

@@ -1,0 +1,236 @@
+"""One workload of a run, from its first interval to its last: its profiler, its loop, and what becomes of both at the end.
+
+Each is measured in a thread of its own; steps are taken one after the other, under the run's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from dna.export import plain
+from dna.library import Library
+from dna.profiler import Profiler
+from dna.target import Target
+from dna.vector import Interval
+from hal.errors import HalError
+from hal.host import Host
+from hal.journal import Journal
+from hal.settings import Setting
+from rl.bandit import LinearBandit
+from rl.learner import Learner
+from rules.advice import Advisor
+from rules.engine import Engine
+from rules.gather_machine import MachineReader
+from rules.gather_running import running
+from rules.gather_workload import live_workload
+from rules.reload import Rules
+from rules.rule import Rule
+from rules.situation import Machine, Workload
+from sculpt.actuator import Actuator, Done
+from sculpt.guard import Guard
+from sculpt.loop import APPLY, Judge, Loop, recent
+from sculpt.records import Log
+from sculpt.sharing import shared
+from sculpt.targets import KEEP, Asked, members_of, program_of
+from sculpt.turns import Turn, Turns
+from sculpt.watchers import Watchers
+
+TITLE = "sculpt"
+"""How the titles of a run's transactions begin in the journal."""
+
+
+@dataclass(slots=True)
+class Common:
+    """What all workloads of a run have in common."""
+
+    host: Host
+    journal: Journal
+    library: Library | None
+    guard: Guard
+    rules: tuple[Rule, ...]
+    follow: Rules | None
+    seed: int
+    command: str
+    interval_s: float
+    count: int
+    """How many workloads are served, or waited for."""
+    watchers: Watchers
+    is_paused: Callable[[], bool]
+    on_exit: Callable[[str], str]
+    """From what a workload was asked to do at the end to what it does."""
+    log: Log
+    turns: Turns = field(default_factory=Turns)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    members: dict[str, frozenset[int]] = field(default_factory=dict)
+    """The processes of each workload, by its name."""
+    machine: SharedMachine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.machine = SharedMachine(self.host, for_s=self.interval_s / 2)
+
+    def others(self, name: str) -> Collection[int]:
+        """Return the processes of all workloads but one."""
+        return frozenset(pid for other, pids in self.members.items() if other != name for pid in pids)
+
+
+class SharedMachine:
+    """The machine's facts, read at most once in so many seconds, however many ask: what moves is told over the time since the reading before."""
+
+    def __init__(self, host: Host, *, for_s: float) -> None:
+        self._reader = MachineReader(host)
+        self._for_s = for_s
+        self._last: Machine | None = None
+        self._at = 0.0
+
+    def read(self) -> Machine:
+        """Return the machine as it is, or was a moment ago."""
+        now = time.monotonic()
+        if self._last is None or now - self._at >= self._for_s:
+            self._last, self._at = self._reader.read(), now
+        return self._last
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How the serving of one workload ended."""
+
+    workload: str
+    why: str
+    """"duration", "target" (it ended), "stopped", or "failed"."""
+    done: Done | None
+    """What was put in force at the end; None in modes that change nothing."""
+    counts: Mapping[str, int]
+    on_exit: str
+    error: BaseException | None = None
+    """What ended it where that was a fault of ours."""
+
+
+class Serving:
+    """One workload that is served. Its profiler is entered already, and left by ``serve``."""
+
+    def __init__(
+        self, asked: Asked, target: Target, profiler: Profiler, judge: Judge, common: Common, name: str
+    ) -> None:
+        self.asked, self.name = asked, name
+        self.target = Target.pid(profiler.launched) if profiler.launched else target
+        self._profiler, self._judge, self._common = profiler, judge, common
+        self._loop = self._made()
+        self._stopping = threading.Lock()
+        self._is_over = False
+        common.members[name] = members_of(common.host, self.target)
+
+    def stop(self) -> None:
+        """Let it end between two steps; from any thread."""
+        with self._stopping:
+            if not self._is_over:
+                self._profiler.stop()
+
+    def data(self) -> dict[str, object]:
+        """Return what it is, for the records."""
+        return {
+            "workload": self.name,
+            "mode": self.asked.mode,
+            "on_exit": self.asked.on_exit,
+            "kinds": list(self.asked.kinds),
+            "target": plain(self._profiler.target_info),
+        }
+
+    def serve(self) -> Left:
+        """Take its steps until it ends, and leave the machine as declared; what goes wrong is told, never raised."""
+        error: BaseException | None = None
+        try:
+            self._judge(
+                Interval(time.time(), {}, {}, {}, None, {}), 0.0
+            )  # what is counted is known from the second look on
+            for _ in self._profiler:
+                self._step()
+        except BaseException as failed:
+            error = failed
+        left = self._end(error)
+        with self._stopping:
+            self._is_over = True
+        self._profiler.__exit__(None, None, None)
+        close(self._judge)
+        return left
+
+    def _step(self) -> None:
+        common, profile = self._common, recent(self._profiler.profile())
+        judged = self._loop.judged(profile.intervals[-1])
+        with common.lock:
+            common.members[self.name] = members_of(common.host, self.target)
+            record = self._loop.step(profile, judged)
+            record = replace(record, alerts=(*record.alerts, *common.watchers.failures()))
+            common.log.add(record)
+            common.watchers.tell(record)
+
+    def _end(self, error: BaseException | None) -> Left:
+        common, asked = self._common, self.asked
+        on_exit = common.on_exit(asked.on_exit)
+        done: Done | None = None
+        with common.lock:
+            if asked.mode == APPLY:
+                try:
+                    done = self._loop.end(keep=on_exit == KEEP)
+                except BaseException as failed:
+                    error = error or failed
+            common.turns.note(self.name, trying=False)
+            common.members.pop(self.name, None)
+            why = "failed" if error else self._profiler.ended
+            left = Left(self.name, why, done, dict(self._loop.learner.counts), on_exit, error)
+            common.log.left(left_data(left))
+        return left
+
+    def _made(self) -> Loop:
+        common, asked = self._common, self.asked
+        rules = common.follow.rules if common.follow else common.rules
+        return Loop(
+            self.name,
+            asked.mode,
+            common.host,
+            common.machine.read,
+            self._look,
+            self._judge,
+            Advisor(Engine(rules)),
+            Learner(LinearBandit(seed=common.seed), seed=common.seed),
+            Actuator(common.host, common.journal, f"{TITLE} {common.log.identity} {self.name}", common.command),
+            common.guard,
+            asked.kinds,
+            program=program_of(self._profiler.target_info),
+            turn=Turn(self.name, common.turns),
+            is_paused=common.is_paused,
+            held=self._held,
+            follow=common.follow,
+        )
+
+    def _held(self, settings: Sequence[Setting]) -> str:
+        return shared(self._common.host, settings, self._common.others(self.name), self._common.count)
+
+    def _look(self, intervals: Sequence[Interval], machine: Machine) -> Workload | None:
+        common = self._common
+        found = running(common.host, self.target)
+        if found is None:
+            return None
+        profile = recent(self._profiler.profile(), len(intervals))
+        return live_workload(common.host, profile, found, machine, common.library, ours=common.journal.standing())
+
+
+def left_data(left: Left) -> dict[str, object]:
+    """Return how it ended as JSON data."""
+    return {
+        "workload": left.workload,
+        "why": left.why,
+        "in_force": left.done.in_force.name if left.done else "",
+        "on_exit": left.on_exit,
+        "counts": dict(left.counts),
+        "error": str(left.error or (left.done.error if left.done else "")),
+    }
+
+
+def close(judge: Judge) -> None:
+    """Release what a judge holds open, where it holds anything."""
+    with suppress(HalError, OSError):
+        getattr(judge, "close", lambda: None)()
