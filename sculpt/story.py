@@ -95,7 +95,9 @@ def tell(lines: Iterable[str], *, name: str = "") -> Story:
             end = record["end"]
         elif isinstance(record.get("decision"), dict) and number(record.get("t")) is not None:
             workload = text(record.get("workload"))
-            tellers.setdefault(workload, _Teller(workload, interval_s)).take(record)
+            if workload not in tellers:
+                tellers[workload] = _Teller(workload, interval_s)
+            tellers[workload].take(record)
     told = tuple(one.told() for one in tellers.values())
     return Story(text(head.get("run")) or name, head, told, end, len(broken))
 
@@ -114,7 +116,9 @@ def _records(lines: Iterable[str], broken: list[str]) -> Iterator[dict[str, Any]
 
 def number(value: object) -> float | None:
     """Return a finite number, else None: what a record holds may be of any kind."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is float:  # by far most of them
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
     try:
         found = float(value)
@@ -194,7 +198,6 @@ class _Teller:
     time: float = -math.inf
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    judged_by: dict[str, None] = field(default_factory=dict)
     why_not: Counter[str] = field(default_factory=Counter)
     stretches: list[Stretch] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -235,7 +238,7 @@ class _Teller:
             trials.append(self.open.close("", "", self._so_far(self.open), None))
         t, own = tuple(self.t), [one for one in self.own if math.isfinite(one)]
         return Told(
-            name=self.name, judged_by=tuple(self.judged_by), why_not=dict(self.why_not), counts=dict(self.counts),
+            name=self.name, judged_by=tuple(self.metrics), why_not=dict(self.why_not), counts=dict(self.counts),
             seconds=dict(self.seconds), stretches=tuple(self.stretches), trials=tuple(trials), turns=tuple(self.turns),
             alerts=tuple(self.alerts.values()), held=dict(self.held), known=dict(self.known), kept=self.kept,
             standing=tuple(self.standing), for_good=tuple(self.for_good), worth=self._worth(),
@@ -285,11 +288,12 @@ class _Teller:
         self.own.append(_or_nan(step.get("own_share")))
         label = self._label(in_force)
         self.in_force.append(label)
-        for name, value in _mapping(step.get("metrics")).items():
-            self.judged_by.setdefault(name)
-            self.metrics.setdefault(name, [math.nan] * (len(self.t) - 1)).append(_or_nan(value))
-        for column in self.metrics.values():
-            column.extend([math.nan] * (len(self.t) - len(column)))
+        measured = _mapping(step.get("metrics"))
+        for name in measured:
+            if name not in self.metrics:
+                self.metrics[name] = [math.nan] * (len(self.t) - 1)
+        for name, column in self.metrics.items():
+            column.append(_or_nan(measured.get(name)))
         self.seconds["all"] += passed_s
         role = BASELINE if in_force == BASELINE else "kept" if in_force == self.kept else "tried"
         self.seconds[role] += passed_s
@@ -302,6 +306,8 @@ class _Teller:
 
     def _label(self, in_force: str) -> str:
         """Return the name of what is in force, with what was made for good: the baseline after it is not the one before."""
+        if not self.for_good:
+            return in_force
         made = dict.fromkeys(one.name for one in self.for_good)
         return " with ".join((in_force, *(f"{name} made" for name in made)))
 

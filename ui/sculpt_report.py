@@ -23,6 +23,8 @@ from ui.units import plain
 _STYLES = {"promoted": "green", "made": "green", "confirmed": "green", "rolled back": "yellow"}
 _LATEST = 40
 """Events and alerts shown; of more the latest."""
+_FULL = 20
+"""Trials told in full; of more the latest, the others in a line each."""
 
 
 def report(story: Story, now: Now, glyphs: Glyphs) -> RenderableType:
@@ -53,7 +55,8 @@ def _workload(told: Told, glyphs: Glyphs) -> Iterator[RenderableType]:
     yield _line(words.judged_words(told), glyphs)
     yield _line(words.verdict(told), glyphs)
     yield _pairs(words.totals(told), glyphs)
-    for trial in told.trials:
+    yield from _listed("trials before:", [words.trial_line(one) for one in told.trials[:-_FULL]], glyphs)
+    for trial in told.trials[-_FULL:]:
         yield Text()
         title = Text.assemble(
             (f"{trial.number}. {words.hour(trial.began)}  ", DIM),

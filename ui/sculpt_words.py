@@ -10,7 +10,7 @@ from rl.policy import BASELINE
 from sculpt.aftermath import Now, Standing
 from sculpt.records import SCHEMA
 from sculpt.story import Story, number, text
-from sculpt.told import Gain, Kept, Told, Trial, Turn
+from sculpt.told import Gain, Told, Trial, Turn
 from ui.units import seconds, size, three_digits
 
 EVENTS = {
@@ -34,10 +34,9 @@ COVER = "limits that hold after every block at once, in 19 of 20 trials"
 
 def per_cent(gain: float) -> str:
     """Return a difference of logarithms as people read it: +5.1 %."""
-    try:
-        return f"{math.expm1(gain) * 100:+.1f} %"
-    except OverflowError:
-        return "beyond all measure"
+    if gain >= math.log(10):
+        return f"{math.exp(min(gain, 700.0)):.3g} times"
+    return f"{math.expm1(gain) * 100:+.1f} %"
 
 
 def gain_words(gain: Gain | None) -> str:
@@ -170,22 +169,19 @@ def judged_words(told: Told) -> str:
 
 def verdict(told: Told) -> str:
     """Return what came of it, in one sentence."""
-    parts = [*told.for_good, *told.standing]
-    if not parts:
+    if not told.for_good and not told.standing:
         if told.counts.get("trials"):
             return "Nothing that was tried is kept: the baseline was in force at the end."
         return "Nothing was tried."
-    names = " and ".join(f"{one.name} ({EVENTS.get(one.event, one.event)})" for one in parts)
+    kept = [told.standing[-1].name] if told.standing else []
+    made = list(dict.fromkeys(one.name for one in told.for_good))
+    names = "; ".join(f"{how} {', '.join(which)}" for how, which in (("kept", kept), ("made for good", made)) if which)
     gain = told.gain
     if gain is None:
         return f"At the end: {names}; its gain over what was found is not known."
-    added = ", added up of what was judged one by one" if len(parts) > 1 else ""
+    parts = len(told.for_good) + len(told.standing)
+    added = f", added up of {parts} that were judged one by one" if parts > 1 else ""
     return f"At the end: {names}; gain over what was found {gain_words(gain)}{added}."
-
-
-def kept_words(one: Kept) -> str:
-    """Return one part of what is kept."""
-    return f"{one.name}: {EVENTS.get(one.event, one.event)} at {hour(one.t)}, {gain_words(one.gain)}"
 
 
 def totals(told: Told) -> Iterator[tuple[str, str]]:
@@ -257,6 +253,11 @@ def outcome_words(trial: Trial) -> str:
 def tried_words(trial: Trial) -> str:
     """Return what was tried."""
     return f"{trial.against} against the baseline once more" if trial.is_check else trial.candidate
+
+
+def trial_line(trial: Trial) -> str:
+    """Return a trial in a line."""
+    return f"{trial.number}. {hour(trial.began)} {tried_words(trial)}: {outcome_words(trial)}, {gain_words(trial.gain)}"
 
 
 def trial_pairs(trial: Trial, told: Told) -> Iterator[tuple[str, str]]:

@@ -92,6 +92,8 @@ def value_with_unit(value: float | None, unit: str) -> str:
 
 def plain(text: str) -> str:
     """Return ``text`` without control characters, which a process is free to put into its name."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "." for character in text)
 
 
