@@ -6,6 +6,7 @@
     knobs = ["cpu.*", "memory.hugepages"]   # what may be set; all when it is not given
     never = ["memory.swappiness"]           # and what may not, whatever stands above
     most_changes = 200                      # changes in one step
+    most_novelty = 2.0                      # how unlike anything known a workload may be for anything to be tried on it
     windows = ["Mon-Fri 22:00-06:00"]       # when changes may be made, in local time; always when it is not given
     kill_switch = "/run/dna/stop"           # while this file exists nothing is changed, and what was is taken back
 
@@ -30,10 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from hal.settings import Setting, Subject
+from rl.decision import Patience
 from sculpt.errors import GuardFileError
 
 DEFAULT_KILL_SWITCH = "/run/dna/stop"
 MOST_CHANGES = 500
+MOST_NOVELTY = Patience().novelty
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(?:(\w{3})(?:-(\w{3}))? )?(\d{2}):(\d{2})-(\d{2}):(\d{2})", re.ASCII | re.IGNORECASE)
 
@@ -63,6 +66,7 @@ class Guard:
     knobs: tuple[str, ...] = ("*",)
     never: tuple[str, ...] = ()
     most_changes: int = MOST_CHANGES
+    most_novelty: float = MOST_NOVELTY
     windows: tuple[Window, ...] = ()
     kill_switch: str = DEFAULT_KILL_SWITCH
     cooldown_s: Mapping[str, float] = field(default_factory=dict)
@@ -140,7 +144,7 @@ def guard_of(data: Mapping[str, Any]) -> Guard:
     Raises:
         GuardFileError: a name or value makes no sense.
     """
-    known = {"targets", "knobs", "never", "most_changes", "windows", "kill_switch", "cooldown_s"}
+    known = {"targets", "knobs", "never", "most_changes", "most_novelty", "windows", "kill_switch", "cooldown_s"}
     unknown = sorted(set(data) - known)
     if unknown:
         raise GuardFileError(f"there is no {unknown[0]!r}", remedy=f"It takes: {', '.join(sorted(known))}.")
@@ -149,6 +153,7 @@ def guard_of(data: Mapping[str, Any]) -> Guard:
         knobs=_words(data, "knobs", ("*",)),
         never=_words(data, "never", ()),
         most_changes=_whole(data, "most_changes", MOST_CHANGES),
+        most_novelty=_novelty(data),
         windows=tuple(window_of(text) for text in _words(data, "windows", ())),
         kill_switch=_text(data, "kill_switch", DEFAULT_KILL_SWITCH),
         cooldown_s=_seconds(data.get("cooldown_s", {})),
@@ -191,6 +196,13 @@ def _whole(data: Mapping[str, Any], name: str, default: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise GuardFileError(f"{name} must be a whole number from 1")
     return value
+
+
+def _novelty(data: Mapping[str, Any]) -> float:
+    value = data.get("most_novelty", MOST_NOVELTY)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise GuardFileError("most_novelty must be a number from 0", remedy=f"most_novelty = {MOST_NOVELTY:g}")
+    return float(value)
 
 
 def _text(data: Mapping[str, Any], name: str, default: str) -> str:

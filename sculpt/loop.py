@@ -137,6 +137,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
+        self.learner.patience = replace(self.learner.patience, novelty=self.guard.most_novelty)
         self._taken = self.follow.loaded if self.follow else None
 
     def judged(self, interval: Interval) -> Judged:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hal.settings import SYSTEM, Setting, tree
+from rl.decision import Patience
 from sculpt.errors import GuardFileError
 from sculpt.guard import Guard, guard_of, read_guard, window_of
 
@@ -30,6 +31,14 @@ def test_targets_and_knobs() -> None:
     assert "targets" in guard.refusal("nginx", [PIN])
     assert "never" in guard.refusal("redis-server", [PIN, PAGES])
     assert "knobs" in guard.refusal("redis-server", [Setting("nic.mtu", SYSTEM, 1500)])
+
+
+def test_how_unlike_anything_known_a_workload_may_be_is_a_limit() -> None:
+    assert Guard().most_novelty == Patience().novelty
+    assert guard_of({"most_novelty": 5}).most_novelty == 5.0
+    for wrong in (-1, True, "much", float("nan")):
+        with pytest.raises(GuardFileError, match="most_novelty"):
+            guard_of({"most_novelty": wrong})
 
 
 def test_what_was_set_cools_down_by_the_most_particular_pattern() -> None:
