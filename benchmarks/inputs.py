@@ -96,7 +96,7 @@ def c_program(shared: Path, name: str) -> Path:
 
 
 def _compile(source: Path, path: Path) -> None:
-    command = [find_program("gcc"), "-O2", "-march=native", "-o", str(path), str(source)]
+    command = [find_program("gcc"), "-O2", "-march=native", "-o", str(path), str(source), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StartError(f"cannot compile {source.name}: {done.stderr[-500:]}")
