@@ -163,9 +163,12 @@ class Serving:
         with common.lock:
             common.members[self.name] = members_of(common.host, self.target)
             record = self._loop.step(profile, judged)
-            record = replace(record, alerts=(*record.alerts, *common.watchers.failures()))
+            failures = common.watchers.failures()
+            record = replace(record, alerts=(*record.alerts, *failures), trouble=(*record.trouble, *failures))
             common.log.add(record)
             common.watchers.tell(record)
+            if common.log.trouble:
+                common.watchers.note(common.log.trouble)
 
     def _end(self, error: BaseException | None) -> Left:
         common, asked = self._common, self.asked

@@ -17,6 +17,7 @@ class Watchers:
     watchers: Iterable[Watcher]
     _told: set[int] = field(default_factory=set)
     _failures: list[str] = field(default_factory=list)
+    _noted: set[str] = field(default_factory=set)
 
     def tell(self, record: Record) -> None:
         """Tell all of them of a step."""
@@ -30,8 +31,10 @@ class Watchers:
                     self._failures.append(f"{name} cannot be told of steps: {type(error).__name__}: {error}")
 
     def note(self, trouble: str) -> None:
-        """Have something told with the next step."""
-        self._failures.append(trouble)
+        """Have something told with the next step; once in a run."""
+        if trouble not in self._noted:
+            self._noted.add(trouble)
+            self._failures.append(trouble)
 
     def failures(self) -> tuple[str, ...]:
         """Return what went wrong since this was asked last, each of it once in a run."""

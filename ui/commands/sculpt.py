@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from hal.errors import EXIT_FAILED, EXIT_REFUSED
 from ui import options
-from ui.commands import sculpt_control, situations
+from ui.commands import sculpt_alerts, sculpt_control, situations
 from ui.commands.sculpt_report import report_command
 from ui.commands.tool import tool_line
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sculpt.loop import Record
     from sculpt.session import Ended, Wanted
     from sculpt.targets import Asked
+    from sculpt.watchers import Watcher
 
 _BEHIND = "dna.behind_dashes"
 
@@ -79,6 +80,20 @@ def sculpt_command(
     packs: options.Packs = None,
     no_packs: options.NoPacks = False,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn by lot.")] = 1,
+    socket: Annotated[
+        str,
+        typer.Option(
+            "--socket",
+            metavar="PATH|none",
+            help="Where it is asked how it stands, paused and ended.",
+            show_default="below /run",
+        ),
+    ] = "",
+    no_live: Annotated[bool, typer.Option("--no-live", help="Plain lines, on a terminal too.")] = False,
+    alert_log: sculpt_alerts.AlertLog = None,
+    alert_command: sculpt_alerts.AlertCommand = None,
+    alert_webhook: sculpt_alerts.AlertWebhook = None,
+    prometheus: sculpt_alerts.Prometheus = None,
     as_json: options.Json = False,
 ) -> None:
     """Watch workloads and try, with care, what the rules propose for them; keep what is proven to pay."""
@@ -102,7 +117,17 @@ def sculpt_command(
         seed=seed,
         command=tool_line(),
     )
-    _tell_end(_run(wanted, as_json=as_json), as_json=as_json)
+    with sculpt_alerts.alerting_for(
+        {},
+        log=alert_log,
+        command=alert_command,
+        webhook=alert_webhook,
+        prometheus=prometheus,
+        mode=mode,
+        as_json=as_json,
+    ) as alerting:
+        ended = _run(wanted, [alerting], as_json=as_json, live=not (as_json or no_live), socket=socket)
+    _tell_end(ended, as_json=as_json)
 
 
 def _asked(targets: Sequence[Target], mode: str, metrics: list[str], on_exit: str) -> tuple[Asked, ...]:
@@ -142,11 +167,13 @@ sculpt.command("report")(report_command)
 sculpt_control.add_to(sculpt)
 
 
-def _run(wanted: Wanted, *, as_json: bool) -> Ended:
+def _run(wanted: Wanted, watchers: Sequence[Watcher], *, as_json: bool, live: bool, socket: str) -> Ended:
     from hal.host import LinuxHost
     from sculpt.session import run
+    from ui.commands.sculpt_running import around
 
-    return run(wanted, watchers=[_print_data if as_json else _Lines()], host=LinuxHost())
+    with around(wanted, _print_data if as_json else _Lines(), live=live, socket=socket) as given:
+        return run(wanted, watchers=[*given.watchers, *watchers], control=given.control, host=LinuxHost())
 
 
 def _print_data(record: Record) -> None:
