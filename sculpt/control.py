@@ -70,6 +70,7 @@ class Control:
         """Say that a run has begun; ``stop`` must end it between two steps, from any thread."""
         with self._lock:
             self._run, self._stop = run, stop
+            self._began, self._began_cpu = self._clock(), time.process_time()  # what it took to start is no part of its cost
             calls, self._when_begun = self._when_begun, []
         for call in calls:
             call()

@@ -48,6 +48,7 @@ class Notifier:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.tell("STOPPING=1")
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -58,10 +59,6 @@ class Notifier:
         if words != self._told:
             self._told = words
             self.tell(f"STATUS={words}")
-
-    def ending(self) -> None:
-        """Say that the run is about to end: what is in force is taken back now."""
-        self.tell("STOPPING=1", "STATUS=taking back what is in force")
 
     def tell(self, *lines: str) -> None:
         """Send lines such as ``READY=1``. That nobody hears them is no error."""

@@ -70,6 +70,14 @@ def status(runs: Iterable[Mapping[str, Any]], glyphs: Glyphs, *, now: float | No
     return Group(*lines)
 
 
+def ending(run: Mapping[str, Any], glyphs: Glyphs) -> RenderableType:
+    """Return what a run that is over came to, by its workloads."""
+    lines = [line for workload in records(run, "workloads") for line in workload_lines(workload, run)]
+    for line in lines:
+        line.plain = glyphs.text(line.plain)
+    return Group(*lines)
+
+
 def run_lines(run: Mapping[str, Any], now: float) -> Iterable[Text]:
     """Yield how one run stands."""
     head = Text.assemble((f"{plain(str(run.get('run') or '?'))}", g.STRONG), f"  pid {run.get('pid')}, {_mode(run)}")

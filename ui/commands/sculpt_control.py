@@ -1,4 +1,4 @@
-"""Runs that go on: how they stand, pause, go on, end; and the service that runs one."""
+"""Runs that go on: how they stand, pause, go on, end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from hal.errors import EXIT_FAILED
 from ui import options
+from ui.commands import sculpt_service
 from ui.options import OptionError
 
 STATUS_SCHEMA = "workload-dna/sculpt-status/1"
@@ -27,8 +28,8 @@ Run = Annotated[
 
 def add_to(group: typer.Typer) -> None:
     """Add the commands to the group ``sculpt``."""
-    for name, command in (("status", status), ("pause", pause), ("resume", resume), ("stop", stop)):
-        group.command(name)(command)
+    for command in (status, pause, resume, stop, sculpt_service.recover, sculpt_service.unit):
+        group.command(command.__name__)(command)
 
 
 def status(run: Run = "", as_json: options.Json = False) -> None:
