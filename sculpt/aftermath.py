@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hal.host import Host
 from hal.journal import Step, Transaction
 from hal.knobs.knob import show
-from hal.settings import EXACT, MachineId
+from hal.processes import start_of
+from hal.settings import EXACT, OF_PROCESSES, MachineId, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Standing:
     is_exact: bool
     """It can be taken back exactly."""
     is_of_this_boot: bool
+    is_gone: bool
+    """All that it was on has ended, and the change with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,9 @@ class Now:
     """Why the journal could not be read; "" where it could."""
 
 
-def standing_of(run: str, transactions: Iterable[Transaction], machine: MachineId) -> tuple[Standing, ...]:
+def standing_of(
+    run: str, transactions: Iterable[Transaction], machine: MachineId, is_there: Callable[[Subject], bool]
+) -> tuple[Standing, ...]:
     """Return what stands of a run's changes on this machine, in their order."""
     beginning = f"sculpt {run} "
     found = []
@@ -44,8 +50,17 @@ def standing_of(run: str, transactions: Iterable[Transaction], machine: MachineI
         if one.title.startswith(beginning) and one.machine.hostname == machine.hostname and steps:
             exact = all(step.change.reversibility == EXACT for step in steps)
             title = one.title.removeprefix(beginning)
-            found.append(Standing(one.identity, title, tuple(map(_words, steps)), exact, one.machine == machine))
+            same = one.machine == machine
+            gone = same and not any(is_there(step.change.subject) for step in steps)
+            found.append(Standing(one.identity, title, tuple(map(_words, steps)), exact, same, gone))
     return tuple(found)
+
+
+def is_there(host: Host, subject: Subject) -> bool:
+    """Tell whether what was changed is still there; of what is no thread or process that is taken for granted."""
+    if subject.kind not in OF_PROCESSES:
+        return True
+    return start_of(host, int(subject.name)) == subject.start
 
 
 def _words(step: Step) -> str:

@@ -58,7 +58,7 @@ class Story:
     @property
     def last(self) -> float | None:
         """The end of the last interval."""
-        return max((one.series.t[-1] for one in self.workloads), default=None)
+        return max((one.series.t[-1] for one in self.workloads if one.series.t), default=None)
 
 
 def read_story(path: Path) -> Story:
@@ -87,19 +87,37 @@ def tell(lines: Iterable[str], *, name: str = "") -> Story:
     head = next(records, {})
     if head.get("schema") != SCHEMA:
         raise ValueError(f"It should begin with the schema {SCHEMA}.")
-    tellers: dict[str, _Teller] = {}
-    end: Mapping[str, Any] | None = None
-    interval_s = number(head.get("interval_s")) or 0.0
+    run = _Run(number(head.get("interval_s")) or 0.0)
     for record in records:
-        if isinstance(record.get("end"), dict):
-            end = record["end"]
-        elif isinstance(record.get("decision"), dict) and number(record.get("t")) is not None:
-            workload = text(record.get("workload"))
-            if workload not in tellers:
-                tellers[workload] = _Teller(workload, interval_s)
-            tellers[workload].take(record)
-    told = tuple(one.told() for one in tellers.values())
-    return Story(text(head.get("run")) or name, head, told, end, len(broken))
+        run.take(record)
+    told = tuple(one.told() for one in run.tellers.values())
+    return Story(text(head.get("run")) or name, head, told, run.end, len(broken))
+
+
+@dataclass(slots=True)
+class _Run:
+    """Takes the records of a run in their order."""
+
+    interval_s: float
+    tellers: dict[str, _Teller] = field(default_factory=dict)
+    end: Mapping[str, Any] | None = None
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Take in one record; one of a kind that is not known is passed over."""
+        if isinstance(record.get("decision"), dict) and number(record.get("t")) is not None:
+            self._of(record).take(record)
+        elif isinstance(joined := record.get("joined"), dict):
+            self._of(joined).joined = joined
+        elif isinstance(left := record.get("left"), dict):
+            self._of(left).left = left
+        elif isinstance(end := record.get("end"), dict):
+            self.end = end
+
+    def _of(self, record: Mapping[str, Any]) -> _Teller:
+        workload = text(record.get("workload"))
+        if workload not in self.tellers:
+            self.tellers[workload] = _Teller(workload, self.interval_s)
+        return self.tellers[workload]
 
 
 def _records(lines: Iterable[str], broken: list[str]) -> Iterator[dict[str, Any]]:
@@ -192,6 +210,8 @@ class _Teller:
 
     name: str
     interval_s: float
+    joined: Mapping[str, Any] = field(default_factory=dict)
+    left: Mapping[str, Any] | None = None
     kept: str = BASELINE
     open: _Open | None = None
     wanted: str = ""
@@ -238,7 +258,7 @@ class _Teller:
             trials.append(self.open.close("", "", self._so_far(self.open), None))
         t, own = tuple(self.t), [one for one in self.own if math.isfinite(one)]
         return Told(
-            name=self.name, judged_by=tuple(self.metrics), why_not=dict(self.why_not), counts=dict(self.counts),
+            name=self.name, joined=self.joined, left=self.left, judged_by=tuple(self.metrics), why_not=dict(self.why_not), counts=dict(self.counts),
             seconds=dict(self.seconds), stretches=tuple(self.stretches), trials=tuple(trials), turns=tuple(self.turns),
             alerts=tuple(self.alerts.values()), held=dict(self.held), known=dict(self.known), kept=self.kept,
             standing=tuple(self.standing), for_good=tuple(self.for_good), worth=self._worth(),

@@ -162,6 +162,10 @@ class Told:
     """The story of one workload of a run."""
 
     name: str
+    joined: Mapping[str, Any]
+    """What the record says of it when it was first served; empty in runs of one workload only."""
+    left: Mapping[str, Any] | None
+    """How serving it ended; None where it did not, or that is not recorded."""
     judged_by: tuple[str, ...]
     why_not: Mapping[str, int]
     """Why intervals have no reward, and how many."""

@@ -96,6 +96,8 @@ def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Node]])
 
 def _workload(told: Told, number: int, story: Story) -> Element:
     name = f"w{number}"
+    if not told.series.t:
+        return _empty(told, name)
     x = Scale(told.series.t[0] - story.interval_s, told.series.t[-1])
     if not x.high > x.low:
         x = Scale(x.high - 1, x.high)
@@ -116,6 +118,18 @@ def _workload(told: Told, number: int, story: Story) -> Element:
         _table("Proposed, and not tried", ("what", "why"), [*map(tuple, told.held.items())]),
         _events(told),
         _alerts(told),
+        id=name,
+        aria_labelledby=f"{name}-name",
+    )
+
+
+def _empty(told: Told, name: str) -> Element:
+    title = el("h2", told.name or "?", id=f"{name}-name")
+    return el(
+        "section",
+        title,
+        el("p", words.verdict(told)),
+        _pairs(words.totals(told)),
         id=name,
         aria_labelledby=f"{name}-name",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rl.policy import BASELINE
 from sculpt.aftermath import Now, Standing
@@ -27,7 +27,12 @@ EVENTS = {
     "gone": "no longer proposed",
 }
 """Events of a decision, for people."""
-ENDS = {"duration": "its time was over", "target": "the workload ended", "stopped": "it was told to stop"}
+ENDS = {
+    "failed": "it failed",
+    "duration": "its time was over",
+    "target": "the workload ended",
+    "stopped": "it was told to stop",
+}
 """Why a run ended."""
 COVER = "limits that hold after every block at once, in 19 of 20 trials"
 
@@ -130,7 +135,8 @@ def ending_words(story: Story, now: Now) -> str:
     words = ENDS.get(why, why or "it does not say why")
     kept = text(story.end.get("in_force")) or text(story.end.get("kept"))
     left = f" It left in force: {kept}." if kept else ""
-    return f"It ended: {words}.{left} On exit: {text(story.end.get('on_exit')) or '?'}."
+    on_exit = text(story.end.get("on_exit"))
+    return f"It ended: {words}.{left}" + (f" On exit: {on_exit}." if on_exit else "")
 
 
 def broken_words(story: Story) -> str:
@@ -146,11 +152,15 @@ def now_words(now: Now) -> str:
         return f"What is in force now cannot be told: {now.trouble}"
     if not now.standing:
         return "Nothing of it is in force now: the journal has no change of this run that was not taken back."
-    return f"In force now, by the journal: {count(len(now.standing), 'transaction')} of this run."
+    gone = sum(one.is_gone or not one.is_of_this_boot for one in now.standing)
+    words = f"By the journal {count(len(now.standing), 'transaction')} of this run {'was' if len(now.standing) == 1 else 'were'} not taken back"
+    return words + (f", {gone} of them on what has ended since." if gone else ".")
 
 
 def undo_words(one: Standing) -> str:
     """Return what can be done about a transaction that stands."""
+    if one.is_gone:
+        return f"what it was on has ended; dna journal {one.identity}"
     if not one.is_of_this_boot:
         return f"made before the machine last started; dna journal {one.identity}"
     return f"dna undo {one.identity}" + ("" if one.is_exact else " (it cannot be taken back exactly)")
@@ -188,6 +198,10 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
     """Yield the sums: name and value."""
     all_s, tried_s = told.seconds.get("all", 0.0), told.seconds.get("in trials", 0.0)
     c = told.counts
+    if told.joined:
+        yield "mode", text(told.joined.get("mode")) or "?"
+    if told.left is not None:
+        yield "ended", left_words(told.left)
     yield "intervals", f"{c.get('intervals', 0)}, {span(all_s)}"
     yield (
         "trials",
@@ -216,6 +230,14 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
         yield "own cost", f"{told.own_mean:.2%} of a core on average, {told.own_peak:.2%} at most"
     if told.quarantined:
         yield "in quarantine at the end", ", ".join(told.quarantined)
+
+
+def left_words(left: Mapping[str, object]) -> str:
+    """Return how serving a workload ended."""
+    why, kept, error = (text(left.get(name)) for name in ("why", "in_force", "error"))
+    parts = [ENDS.get(why, why or "it does not say why"), f"left in force: {kept}" if kept else "", error]
+    on_exit = text(left.get("on_exit"))
+    return "; ".join(part for part in (*parts, f"on exit: {on_exit}" if on_exit else "") if part)
 
 
 def cost_words(trials: Sequence[Trial]) -> str:

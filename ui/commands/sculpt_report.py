@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -87,13 +88,14 @@ def _now(story: Story, path: Path) -> Now:
     from hal.host import LinuxHost
     from hal.journal import Journal
     from hal.planning import machine_id
-    from sculpt.aftermath import Now, standing_of
+    from sculpt.aftermath import Now, is_there, standing_of
     from sculpt.records import is_going
 
     going = story.end is None and is_going(path)
     try:
-        transactions = Journal().transactions()
-        return Now(going, standing_of(story.identity, transactions, machine_id(LinuxHost())))
+        host, transactions = LinuxHost(), Journal().transactions()
+        found = standing_of(story.identity, transactions, machine_id(host), partial(is_there, host))
+        return Now(going, found)
     except HalError as error:
         return Now(going, trouble=str(error))
 
