@@ -96,6 +96,8 @@ class Learner:
         self._after: list[float] = []
         self._settled = self.ledger
         self._candidate_s = 0.0
+        self._changing_s = 0.0
+        self._returning = math.nan
 
     @property
     def is_trying(self) -> bool:
@@ -118,7 +120,7 @@ class Learner:
             return self._go_on(seen, self._trial)
         if self._candidate is not None:
             return self._one_way(seen, self._candidate)
-        if seen.in_force == self.kept.name:
+        if seen.in_force == self.kept.name and not self._account_return(seen):
             self._recent.append(seen.reward)
             self._fall.take(seen.reward, FALLEN * self._kept_gain)
         return self._consider(seen)
@@ -133,6 +135,8 @@ class Learner:
     def _lost(self, seen: Seen, names: set[str]) -> Decision | None:
         """Return the decision where this interval says nothing, or says that what was learned does not count here."""
         if self._phase.is_another(seen.context):
+            if self.kept.parts:  # nobody can tell what it cost here until that was noticed
+                self._settled = self._settled.charged(self.ledger.limits.hard, self.patience.sure * seen.interval_s)
             return self._back("phase", "the workload behaves otherwise than before: judged anew")
         if self.kept.name not in names:
             return self._back("gone", f"{self.kept.name} is no longer proposed")
@@ -163,7 +167,8 @@ class Learner:
     def _close(self) -> None:
         """End what is being tried."""
         self._charge_so_far()
-        self._settled, self._candidate_s = self.ledger, 0.0
+        self._settled, self._candidate_s, self._changing_s = self.ledger, 0.0, 0.0
+        self._returning = self._trial.before if self._trial is not None else math.nan
         self._trial = self._candidate = None
         self._since_trial = 0
         self._recent.clear()
@@ -187,11 +192,28 @@ class Learner:
             self._settled = self._settled.charged(min(self._kept_gain, 0.0), seen.interval_s)
         self._charge_so_far()
 
+    def _account_change(self, seen: Seen) -> None:
+        """The interval was one in which a change was settling: it is charged by what was measured in it."""
+        assert self._candidate is not None
+        self._changing_s += seen.interval_s
+        if seen.in_force == self._candidate.name:
+            self._candidate_s -= seen.interval_s
+
+    def _account_return(self, seen: Seen) -> bool:
+        """Charge the first interval after a trial, in which the return was settling; tell whether it was that."""
+        if self._candidate is not None or math.isnan(self._returning) or seen.in_force != self.kept.name:
+            return False
+        assert seen.reward is not None
+        gain = self._kept_gain + math.log(seen.reward) - self._returning
+        self._settled = self.ledger = _charged(self._settled, gain, TRIAL_DEVIATION, seen.interval_s)
+        self._returning = math.nan
+        return True
+
     def _charge_so_far(self) -> None:
-        gain, deviation = self._shown()
-        if gain > self.ledger.limits.deviations * deviation:  # gains do not pay for recklessness
-            gain = deviation = 0.0
-        self.ledger = self._settled.charged(min(gain, 0.0), self._candidate_s, deviation)
+        self.ledger = _charged(self._settled, *self._shown(), self._candidate_s)
+        if self._trial is not None and (dropped := self._trial.dropped):
+            gain = self._kept_gain + math.fsum(dropped) / len(dropped)
+            self.ledger = _charged(self.ledger, gain, TRIAL_DEVIATION / math.sqrt(len(dropped)), self._changing_s)
 
     def _shown(self) -> tuple[float, float]:
         """Return what the candidate gains over the baseline, as far as it can be told, and the standard deviation of that."""
@@ -341,6 +363,8 @@ class Learner:
             self.counts["late"] += 1
             return Decision(self._present(), TRIAL, "not yet in force", candidate=name)
         self._trial = now = trial.take(seen.reward)
+        if len(now.dropped) > len(trial.dropped):
+            self._account_change(seen)
         self._charge_so_far()
         found = now.evidence
         if now.outcome != RUNNING:
@@ -462,6 +486,13 @@ def _with_limits(decision: Decision, trial: Trial, *, of_kept: bool = False) -> 
 def _mean_log(rewards: Iterable[float]) -> float:
     values = [math.log(reward) for reward in rewards]
     return math.fsum(values) / len(values)
+
+
+def _charged(ledger: Ledger, gain: float, deviation: float, duration_s: float) -> Ledger:
+    """Return the ledger with a loss as measured; what was clearly a gain does not pay for recklessness."""
+    if gain > ledger.limits.deviations * deviation:
+        return ledger
+    return ledger.charged(min(gain, 0.0), duration_s, deviation)
 
 
 def _weight(trial: Trial) -> float:

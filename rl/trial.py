@@ -65,6 +65,8 @@ class Trial:
     settled: int = 0
     """Measurements of the stretch in progress that were dropped."""
     outcome: str = RUNNING
+    dropped: tuple[float, ...] = ()
+    """Of measurements that do not count, the difference of logarithms from what the baseline brought last: what changes themselves cost."""
 
     @property
     def side(self) -> str:
@@ -105,7 +107,8 @@ class Trial:
         if self.outcome != RUNNING or not math.isfinite(reward) or reward <= 0:
             return self
         if self.settled < self.design.settle:
-            return replace(self, settled=self.settled + 1)
+            cost = (math.log(reward) - self.before,) if math.isfinite(self.before) else ()
+            return replace(self, settled=self.settled + 1, dropped=(*self.dropped, *cost))
         taken = replace(self, current=(*self.current, math.log(reward)))
         if taken._is_beyond_the_hard_limit():
             return replace(taken, outcome=HARD_LIMIT)
