@@ -11,7 +11,7 @@ import typer
 
 from dna.errors import DnaError
 from hal.errors import EXIT_FAILED, HalError
-from ui.commands import advise, changing, config, history, machine, model, rules, sculpt, watch
+from ui.commands import advise, changing, config, history, learn, machine, model, rules, sculpt, watch
 from ui.commands.tool import tool_version
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (watch, model, history, machine, config, advise, rules, sculpt, changing):
+for group in (watch, model, history, machine, config, advise, rules, sculpt, learn, changing):
     app.add_typer(group.app)  # without a name: its commands become the root's own, in this order
 
 
