@@ -4,7 +4,8 @@
 
     HalError                 carries a remedy and an exit code for the command line
     └── SculptError          the loop cannot begin or go on
-        ├── GuardFileError   the guard's file makes no sense (exit 2)
+        ├── ConfigError      a run's file makes no sense (exit 2)
+        │   └── GuardFileError   the guard's file, or its part of a run's, makes no sense
         ├── AlertSettingsError  it is not said, or not fit, where alerts go (exit 2)
         └── ControlError     a run cannot be asked
             └── NoRunError   there is no such run (exit 3)
@@ -19,10 +20,14 @@ class SculptError(HalError):
     """The loop cannot begin or go on."""
 
 
-class GuardFileError(SculptError):
-    """The guard's file makes no sense."""
+class ConfigError(SculptError):
+    """A run's file makes no sense."""
 
     exit_code = EXIT_USAGE
+
+
+class GuardFileError(ConfigError):
+    """The guard's file, or its part of a run's, makes no sense."""
 
 
 class AlertSettingsError(SculptError):

@@ -7,6 +7,7 @@
     never = ["memory.swappiness"]           # and what may not, whatever stands above
     most_changes = 200                      # changes in one step
     most_novelty = 2.0                      # how unlike anything known a workload may be for anything to be tried on it
+    most_trials_an_hour = 30                # on one workload
     windows = ["Mon-Fri 22:00-06:00"]       # when changes may be made, in local time; always when it is not given
     kill_switch = "/run/dna/stop"           # while this file exists nothing is changed, and what was is taken back
 
@@ -14,30 +15,43 @@
     "memory.placement" = 300
     "*" = 10
 
+    [limits."memory.swappiness"]            # what knobs may be set to, and how many of them in one step
+    least = 10
+    most = 100
+    [limits."memory.*"]
+    values = ["*"]
+    most_changes = 50
+
 The file decides what a root process does: as root one that others can write is refused.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import os
+import math
 import re
-import stat
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
-from hal.settings import Setting, Subject
+from hal.knobs.knob import show
+from hal.settings import Change, Setting, Subject
 from rl.decision import Patience
-from sculpt.errors import GuardFileError
+from sculpt.errors import ConfigError, GuardFileError
+from sculpt.toml_file import number_of, read_toml, refuse_unknown, table_of, text_of, whole_of, words_of
 
 DEFAULT_KILL_SWITCH = "/run/dna/stop"
 MOST_CHANGES = 500
+MOST_TRIALS = 1000
 MOST_NOVELTY = Patience().novelty
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NAMES = (
+    "targets", "knobs", "never", "most_changes", "most_trials_an_hour", "most_novelty", "windows", "kill_switch",
+    "cooldown_s", "limits",
+)  # fmt: skip
+_LIMITS = ("least", "most", "values", "most_changes")
 _WINDOW = re.compile(r"(?:(\w{3})(?:-(\w{3}))? )?(\d{2}):(\d{2})-(\d{2}):(\d{2})", re.ASCII | re.IGNORECASE)
 
 
@@ -59,6 +73,28 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What some knobs may be set to, and how many of them at once."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    """Of values that are numbers."""
+    values: tuple[str, ...] = ("*",)
+    """Patterns that a value must fit one of, as values are shown."""
+    most_changes: int = MOST_CHANGES
+    """In one step."""
+
+    def refusal(self, setting: Setting) -> str:
+        """Return why a setting is beyond it; "" when it is not."""
+        value = setting.value
+        if isinstance(value, int) and not isinstance(value, bool) and not self.least <= value <= self.most:
+            return f"the guard lets {setting.knob} be set from {self.least:g} to {self.most:g}, and this is {value}"
+        if not _fits(show(value), self.values):
+            return f"the guard lets {setting.knob} be set to {', '.join(self.values)}, and this is {show(value)}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """What is allowed."""
 
@@ -70,6 +106,10 @@ class Guard:
     windows: tuple[Window, ...] = ()
     kill_switch: str = DEFAULT_KILL_SWITCH
     cooldown_s: Mapping[str, float] = field(default_factory=dict)
+    most_trials_an_hour: int = MOST_TRIALS
+    """On one workload; what runs is never ended by it."""
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    """By patterns of knobs."""
 
     def refusal(self, workload: str, settings: Iterable[Setting]) -> str:
         """Return why settings may never be made on a workload of this name; "" when they may."""
@@ -80,6 +120,9 @@ class Guard:
                 return f"the guard never lets {setting.knob} be set"
             if not _fits(setting.knob, self.knobs):
                 return f"the guard's knobs do not name {setting.knob}"
+            for limit in self._limits(setting.knob):
+                if why := limit.refusal(setting):
+                    return why
         return ""
 
     def delay(
@@ -100,6 +143,25 @@ class Guard:
                 return f"{setting.knob} was set {since:.0f} s ago, and cools down for {wait:g} s"
         return ""
 
+    def too_many(self, changes: Iterable[Change]) -> str:
+        """Return why so many changes may not be made in one step; "" when they may."""
+        knobs = [change.knob for change in changes]
+        if len(knobs) > self.most_changes:
+            return f"{len(knobs)} changes at once are more than the guard allows"
+        for pattern, limit in self.limits.items():
+            count = sum(fnmatch.fnmatchcase(knob, pattern) for knob in knobs)
+            if count > limit.most_changes:
+                return f"{count} changes of {pattern} at once are more than the guard allows"
+        return ""
+
+    def too_often(self, begun: Iterable[float], *, now: float) -> str:
+        """Return why no trial may begin now, given when others of the workload did; "" when one may."""
+        count = sum(now - at < 3600.0 for at in begun)
+        return f"{count} trials in an hour are as many as the guard allows" if count >= self.most_trials_an_hour else ""
+
+    def _limits(self, knob: str) -> Iterable[Limit]:
+        return (limit for pattern, limit in self.limits.items() if fnmatch.fnmatchcase(knob, pattern))
+
     def _cooldown(self, knob: str) -> float:
         fitting = [pattern for pattern in self.cooldown_s if fnmatch.fnmatchcase(knob, pattern)]
         return self.cooldown_s[max(fitting, key=len)] if fitting else 0.0  # the longest pattern is the most particular
@@ -116,26 +178,13 @@ def read_guard(path: str | Path) -> Guard:
         GuardFileError: it cannot be read, others can write it, or it makes no sense; the message says where.
     """
     try:
-        with open(path, "rb") as file:
-            _hold_ours(Path(path), os.fstat(file.fileno()))
-            data = tomllib.load(file)
-    except OSError as error:
-        raise GuardFileError(
-            f"{path} cannot be read: {error.strerror}", remedy="Give a TOML file: see docs/sculpt.md."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GuardFileError(f"{path} is no TOML: {error}") from error
+        data = read_toml(path)
+    except ConfigError as error:
+        raise GuardFileError(str(error), remedy=error.remedy) from error
     try:
         return guard_of(data)
-    except GuardFileError as error:
+    except ConfigError as error:
         raise GuardFileError(f"{path}: {error}", remedy=error.remedy) from error
-
-
-def _hold_ours(path: Path, found: os.stat_result) -> None:
-    if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-        raise GuardFileError(
-            f"others can write {path}, which decides what root changes", remedy=f"chown root {path}; chmod go-w {path}"
-        )
 
 
 def guard_of(data: Mapping[str, Any]) -> Guard:
@@ -144,20 +193,24 @@ def guard_of(data: Mapping[str, Any]) -> Guard:
     Raises:
         GuardFileError: a name or value makes no sense.
     """
-    known = {"targets", "knobs", "never", "most_changes", "most_novelty", "windows", "kill_switch", "cooldown_s"}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise GuardFileError(f"there is no {unknown[0]!r}", remedy=f"It takes: {', '.join(sorted(known))}.")
-    return Guard(
-        targets=_words(data, "targets", ("*",)),
-        knobs=_words(data, "knobs", ("*",)),
-        never=_words(data, "never", ()),
-        most_changes=_whole(data, "most_changes", MOST_CHANGES),
-        most_novelty=_novelty(data),
-        windows=tuple(window_of(text) for text in _words(data, "windows", ())),
-        kill_switch=_text(data, "kill_switch", DEFAULT_KILL_SWITCH),
-        cooldown_s=_seconds(data.get("cooldown_s", {})),
-    )
+    try:
+        refuse_unknown("guard", data, _NAMES)
+        return Guard(
+            targets=words_of(data, "targets", ("*",)),
+            knobs=words_of(data, "knobs", ("*",)),
+            never=words_of(data, "never"),
+            most_changes=whole_of(data, "most_changes", MOST_CHANGES, least=1),
+            most_trials_an_hour=whole_of(data, "most_trials_an_hour", MOST_TRIALS, least=1),
+            most_novelty=number_of(data, "most_novelty", MOST_NOVELTY, least=0.0, most=1e9),
+            windows=tuple(window_of(text) for text in words_of(data, "windows")),
+            kill_switch=_path(data, "kill_switch", DEFAULT_KILL_SWITCH),
+            cooldown_s=_seconds(data.get("cooldown_s", {})),
+            limits={knobs: _limit(knobs, one) for knobs, one in table_of(data, "limits").items()},
+        )
+    except GuardFileError:
+        raise
+    except ConfigError as error:
+        raise GuardFileError(str(error), remedy=error.remedy) from error
 
 
 def window_of(text: str) -> Window:
@@ -184,32 +237,23 @@ def window_of(text: str) -> Window:
     return Window(frozenset((low + n) % 7 for n in range((high - low) % 7 + 1)), begin, end)
 
 
-def _words(data: Mapping[str, Any], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    value = data.get(name, default)
-    if not isinstance(value, list | tuple) or not all(isinstance(one, str) and one for one in value):
-        raise GuardFileError(f"{name} must be a list of words", remedy=f'{name} = ["...", "..."]')
-    return tuple(value)
-
-
-def _whole(data: Mapping[str, Any], name: str, default: int) -> int:
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise GuardFileError(f"{name} must be a whole number from 1")
-    return value
-
-
-def _novelty(data: Mapping[str, Any]) -> float:
-    value = data.get("most_novelty", MOST_NOVELTY)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise GuardFileError("most_novelty must be a number from 0", remedy=f"most_novelty = {MOST_NOVELTY:g}")
-    return float(value)
-
-
-def _text(data: Mapping[str, Any], name: str, default: str) -> str:
-    value = data.get(name, default)
-    if not isinstance(value, str) or not value.startswith("/"):
+def _path(data: Mapping[str, Any], name: str, default: str) -> str:
+    value = text_of(data, name, default)
+    if not value.startswith("/"):
         raise GuardFileError(f"{name} must be an absolute path")
     return value
+
+
+def _limit(knobs: str, data: object) -> Limit:
+    if not isinstance(data, dict):
+        raise GuardFileError(f"limits: {knobs} must be a table", remedy=f'[limits."{knobs}"]\nmost = 60')
+    refuse_unknown(f"limits: {knobs}", data, _LIMITS)
+    return Limit(
+        number_of(data, "least", -math.inf, least=-math.inf, most=math.inf),
+        number_of(data, "most", math.inf, least=-math.inf, most=math.inf),
+        words_of(data, "values", ("*",)),
+        whole_of(data, "most_changes", MOST_CHANGES, least=1),
+    )
 
 
 def _seconds(value: Any) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -134,6 +135,7 @@ class Loop:
     _lost: tuple[str, ...] = ()
     _trouble: list[str] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
+    _begun: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
@@ -277,13 +279,23 @@ class Loop:
             self._in_force.name,
             novelty=interval.novelty or 0.0,
             one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
-            hold="the loop is paused" if self.is_paused() else self.turn.hold(),
+            hold=self._hold(),
         )
         decision = self.learner.decide(seen)
         self.turn.note(trying=self.learner.is_trying)
+        if decision.event == "trial":
+            self._begun.append(time.monotonic())
         if decision.event in ("rolled back", "blind", "phase", "gone"):
             alerts.append(f"{decision.event}: {decision.because}")
         return decision
+
+    def _hold(self) -> str:
+        """Return why nothing may be begun now; "" when it may."""
+        if self.is_paused():
+            return "the loop is paused"
+        if self.learner.is_trying:
+            return ""
+        return self.turn.hold() or self.guard.too_often(self._begun, now=time.monotonic())
 
     def _disown(self, now: float) -> None:
         """Stand down from what somebody else has taken over: its arm is not tried again for a time."""
@@ -335,8 +347,7 @@ class Loop:
         return tuple(found)
 
     def _too_much(self, plan: Plan) -> str:
-        count = len(plan.changes)
-        return f"{count} changes at once are more than the guard allows" if count > self.guard.most_changes else ""
+        return self.guard.too_many(plan.changes)
 
 
 def recent(profile: Profile, count: int = 6) -> Profile:

@@ -23,14 +23,17 @@ from dna.target import Target
 from hal.errors import HalError
 from hal.host import Host, LinuxHost
 from hal.journal import Journal
+from rl.memory import Memory, default_path
 from rules.reload import Rules
 from rules.rule import Rule
 from sculpt.bell import Bell
+from sculpt.config import OWN_LIMIT
 from sculpt.guard import Guard
 from sculpt.judging import open_judge
 from sculpt.loop import APPLY, Judge
 from sculpt.records import Log, default_folder
 from sculpt.recovery import recover
+from sculpt.remember import open_memory
 from sculpt.serving import TITLE, Common, Left, Serving, close, left_data
 from sculpt.targets import KEEP, RESTORE, Asked, hold_apart, members_of, named, program_of, single
 from sculpt.watchers import Watcher, Watchers
@@ -56,6 +59,10 @@ class Wanted:
     """Rules that follow their files, instead of ``rules``."""
     seed: int = 1
     command: str = ""
+    own_limit: float = OWN_LIMIT
+    """Share of one core that the run may cost, over all its workloads."""
+    remembers: bool = True
+    """It begins with what was learned before, and what it learns is kept."""
 
     @property
     def changes(self) -> bool:
@@ -107,6 +114,9 @@ class Steering(Protocol):
     def begin(self, run: str, stop: Callable[[], None]) -> None:
         """Know that the run of this name has begun, and what ends it."""
 
+    def beat(self) -> None:
+        """Know that the run is alive, although there may be no step to tell of."""
+
     def is_paused(self) -> bool:
         """Tell whether nothing new may be begun."""
 
@@ -119,6 +129,9 @@ class Steering(Protocol):
 
 class _Unsteered:
     def begin(self, run: str, stop: Callable[[], None]) -> None:
+        pass
+
+    def beat(self) -> None:
         pass
 
     def is_paused(self) -> bool:
@@ -165,12 +178,21 @@ def run(
         first = opened.all()
         log = Log(folder, _head(wanted, first))
         steering = control or _Unsteered()
+        watching = Watchers(watchers)
         common = Common(
             here, transactions, library, wanted.guard, wanted.rules, wanted.follow, wanted.seed, wanted.command,
-            wanted.interval_s, max(len(first), len(wanted.targets)), Watchers(watchers), steering.is_paused,
-            steering.on_exit_of, log,
+            wanted.interval_s, max(len(first), len(wanted.targets)), watching, steering.is_paused,
+            steering.on_exit_of, log, _memory(stack, wanted, transactions, watching),
         )  # fmt: skip
         return _Run(wanted, common, opened, bell, steering).go(first)
+
+
+def _memory(stack: ExitStack, wanted: Wanted, journal: Journal, watchers: Watchers) -> Memory | None:
+    """Open what was learned before, where anything may be learned; what is wrong with it is told with the first step."""
+    if not wanted.remembers or not wanted.changes:
+        return None
+    memory = open_memory(default_path(journal=journal.folder), watchers.note)
+    return memory if memory is None else stack.enter_context(memory)
 
 
 def _by_metrics(asked: Asked, host: Host) -> Judge:
@@ -274,6 +296,7 @@ class _Run:
                 thread.join()
                 del self._served[thread]
             if waits and not self._stopping:
+                self._steering.beat()
                 self._look()
 
     def _stop(self) -> None:

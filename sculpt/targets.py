@@ -27,6 +27,8 @@ class Asked:
     on_exit: str = RESTORE
     wait: bool = False
     """It may not be there yet, and may come back after it ended: it is waited for."""
+    unverified: bool = False
+    """Where it cannot be judged, what rules alone suggest is applied all the same."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,11 @@ def dna(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         (["sculpt", "--pid", "1", "--metric", "speed=file:/x"], "speed"),
         (["sculpt", "--pid", "1", "--guard", "/nonexistent.toml"], "cannot be read"),
         (["sculpt", "--pid", "1", "--interval", "0"], "interval"),
+        (["sculpt", "--pid", "1", "--own-limit", "1"], "own_limit"),
+        (["sculpt", "--pid", "1", "--wait"], "does not come again"),
+        (["sculpt", "--pid", "1", "--config", "/x.toml"], "--config names the targets"),
+        (["sculpt", "--config", "/nonexistent.toml"], "cannot be read"),
+        (["sculpt", "--pid", "1", "--comm", "sh", "--metric", "throughput=file:/x"], "of which of them"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_remedy(
@@ -80,11 +87,71 @@ def test_a_run_is_recorded_and_told(environment: dict[str, str], busy: int, tmp_
     assert len(steps) >= 4
     assert {step["in_force"] for step in steps} == {"baseline"}
     told = dna(environment, "sculpt", "report", "--json")
-    assert json.loads(told.stdout)["steps"] == len(steps)
+    assert [one["steps"] for one in json.loads(told.stdout)["workloads"]] == [len(steps)]
     text = dna(environment, "sculpt", "report")
-    assert "mode advise" in text.stdout
-    assert "It ended (duration)" in text.stdout
+    assert "advise" in text.stdout
+    assert "its time was over" in text.stdout
     assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.slow
+def test_a_file_names_several_and_one_of_them_comes_later_and_again(
+    environment: dict[str, str], busy: int, tmp_path: Path
+) -> None:
+    rate, program, config = tmp_path / "rate", tmp_path / "comes-later", tmp_path / "run.toml"
+    rate.write_text("100\n")
+    program.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    config.write_text(
+        f"""
+[run]
+mode = "advise"
+interval = 0.5
+[[target]]
+pid = {busy}
+metrics = ["throughput=file:{rate}"]
+[[target]]
+comm = "^comes-later$"
+wait = true
+"""
+    )
+    config.chmod(0o600)
+    arguments = ["sculpt", "--config", str(config), "--json", "--socket", "none"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    seen: list[str] = []
+
+    def until(enough: Callable[[], bool]) -> None:
+        assert run.stdout is not None
+        for line in run.stdout:
+            seen.append(json.loads(line)["workload"])
+            if enough():
+                return
+        raise AssertionError(f"it ended after {len(seen)} steps")
+
+    def come_and_go() -> None:
+        late = subprocess.Popen([program, "300"])
+        try:
+            before = seen.count("comes-later")
+            until(lambda: seen.count("comes-later") >= before + 2)
+        finally:
+            late.kill()
+            late.wait()
+
+    try:
+        until(lambda: len(seen) >= 3)
+        assert "comes-later" not in seen
+        come_and_go()
+        first = len(seen)
+        until(lambda: len(seen) >= first + 3 and "comes-later" not in seen[-3:])
+        come_and_go()
+    finally:
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert len(set(seen)) == 2
+    told = json.loads(dna(environment, "sculpt", "report", "--json").stdout)
+    assert {one["workload"] for one in told["workloads"]} == set(seen)
 
 
 def test_a_report_of_nothing_says_so(environment: dict[str, str]) -> None:

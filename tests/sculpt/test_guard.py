@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hal.settings import SYSTEM, Setting, tree
+from hal.settings import SYSTEM, Change, Setting, Subject, tree
 from rl.decision import Patience
 from sculpt.errors import GuardFileError
 from sculpt.guard import Guard, guard_of, read_guard, window_of
@@ -117,3 +117,30 @@ def test_what_others_can_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GuardFileError, match="others can write") as caught:
         read_guard(file)
     assert "chmod" in caught.value.remedy
+
+
+def test_limits_bound_values_and_how_many_change_at_once() -> None:
+    guard = guard_of(
+        {
+            "limits": {
+                "memory.swappiness": {"least": 10, "most": 60},
+                "memory.thp": {"values": ["madvise", "never"]},
+                "cpu.*": {"most_changes": 2},
+            }
+        }
+    )
+    assert guard.refusal("x", [Setting("memory.swappiness", SYSTEM, 60)]) == ""
+    assert "from 10 to 60" in guard.refusal("x", [Setting("memory.swappiness", SYSTEM, 61)])
+    assert "from 10 to 60" in guard.refusal("x", [Setting("memory.swappiness", SYSTEM, 9)])
+    assert guard.refusal("x", [Setting("memory.thp", SYSTEM, "never")]) == ""
+    assert "this is always" in guard.refusal("x", [Setting("memory.thp", SYSTEM, "always")])
+    changes = [Change("cpu.affinity", Subject("thread", str(n)), "0-1", "0") for n in range(3)]
+    assert guard.too_many(changes[:2]) == ""
+    assert "cpu.*" in guard.too_many(changes)
+    assert "500" not in guard.too_many([*changes[:2], Change("memory.thp", SYSTEM, "a", "b")])
+
+
+def test_trials_in_an_hour_are_counted() -> None:
+    guard = guard_of({"most_trials_an_hour": 2})
+    assert guard.too_often([], now=1e6) == guard.too_often([1e6 - 4000, 1e6 - 5], now=1e6) == ""
+    assert "as many as the guard allows" in guard.too_often([1e6 - 100, 1e6 - 5], now=1e6)

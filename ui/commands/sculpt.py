@@ -13,14 +13,12 @@ from typer.core import TyperGroup
 from hal.errors import EXIT_FAILED, EXIT_REFUSED
 from ui import options
 from ui.commands import sculpt_alerts, sculpt_control, situations
+from ui.commands.sculpt_asked import Options, order
 from ui.commands.sculpt_report import report_command
-from ui.commands.tool import tool_line
 
 if TYPE_CHECKING:
-    from dna.target import Target
     from sculpt.loop import Record
     from sculpt.session import Ended, Wanted
-    from sculpt.targets import Asked
     from sculpt.watchers import Watcher
 
 _BEHIND = "dna.behind_dashes"
@@ -57,29 +55,71 @@ Metrics = Annotated[
 @sculpt.callback()
 def sculpt_command(
     ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE.toml", help="Targets with their metrics, guard, alerts: docs/sculpt.md."
+        ),
+    ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", metavar="MODE", help="observe, advise, or apply: only this one changes anything.")
-    ] = "observe",
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="MODE",
+            help="observe, advise, or apply: only this one changes anything.",
+            show_default="observe",
+        ),
+    ] = None,
     metric: Metrics = None,
     pid: situations.Pids = None,
     cgroup: situations.Cgroups = None,
     unit: situations.Units = None,
     container: situations.Containers = None,
     comm: situations.Comms = None,
-    interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Length of one interval.")] = 5.0,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Targets may come later, and come again: they are waited for.")
+    ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option("--interval", metavar="SECONDS", help="Length of one interval.", show_default="5"),
+    ] = None,
     duration: Annotated[
-        float, typer.Option("--duration", metavar="SECONDS", help="How long; 0 until it is ended or the target ends.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--duration", metavar="SECONDS", help="How long; 0 until it is ended or all targets end.", show_default="0"
+        ),
+    ] = None,
     on_exit: Annotated[
-        str, typer.Option("--on-exit", metavar="WHAT", help="restore what was found, or keep what was proven.")
-    ] = "restore",
+        str | None,
+        typer.Option(
+            "--on-exit",
+            metavar="WHAT",
+            help="restore what was found, or keep what was proven.",
+            show_default="restore",
+        ),
+    ] = None,
+    unverified: Annotated[
+        bool,
+        typer.Option("--unverified", help="Where nothing can be judged, apply what rules alone suggest."),
+    ] = False,
+    own_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--own-limit",
+            metavar="N%",
+            help="Share of one core that all of it may cost: beyond, it slows down.",
+            show_default="1%",
+        ),
+    ] = None,
     guard: Annotated[
         Path | None, typer.Option("--guard", metavar="FILE.toml", help="Limits: what may be set, when, how often.")
     ] = None,
     rules: options.Rules = None,
     packs: options.Packs = None,
     no_packs: options.NoPacks = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn by lot.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Of what is drawn by lot.", show_default="1")
+    ] = None,
     socket: Annotated[
         str,
         typer.Option(
@@ -99,53 +139,37 @@ def sculpt_command(
     """Watch workloads and try, with care, what the rules propose for them; keep what is proven to pay."""
     if ctx.invoked_subcommand is not None:
         return
-    from rules.reload import Rules
-    from sculpt.guard import Guard, read_guard
-    from sculpt.loop import MODES
-    from sculpt.session import Wanted
-
-    options.choice_of("--mode", mode, MODES)
-    options.choice_of("--on-exit", on_exit, ("restore", "keep"))
     behind = ctx.meta.get(_BEHIND)
-    targets = situations.named_targets(pid or (), cgroup or (), unit or (), container or (), comm or (), behind)
-    wanted = Wanted(
-        _asked(targets, mode, metric or [], on_exit),
-        options.interval_of(interval),
-        duration if duration > 0 else None,
-        read_guard(guard) if guard else Guard(),
-        follow=Rules(options.rule_sources(rules, packs, no_packs=no_packs)),
-        seed=seed,
-        command=tool_line(),
+    asked = order(
+        Options(
+            situations.named_targets(pid or (), cgroup or (), unit or (), container or (), comm or (), behind),
+            metric or (),
+            config,
+            mode,
+            on_exit,
+            wait,
+            unverified,
+            interval,
+            duration,
+            own_limit,
+            guard,
+            rules or (),
+            packs,
+            no_packs,
+            seed,
+        )
     )
     with sculpt_alerts.alerting_for(
-        {},
+        asked.alerts,
         log=alert_log,
         command=alert_command,
         webhook=alert_webhook,
         prometheus=prometheus,
-        mode=mode,
+        mode=asked.mode,
         as_json=as_json,
     ) as alerting:
-        ended = _run(wanted, [alerting], as_json=as_json, live=not (as_json or no_live), socket=socket)
+        ended = _run(asked.wanted, [alerting], as_json=as_json, live=not (as_json or no_live), socket=socket)
     _tell_end(ended, as_json=as_json)
-
-
-def _asked(targets: Sequence[Target], mode: str, metrics: list[str], on_exit: str) -> tuple[Asked, ...]:
-    from rl.reward import parse_metrics
-    from sculpt.targets import Asked
-
-    if not targets:
-        raise options.OptionError(
-            "no target",
-            remedy="Give one or several of --pid N, --cgroup PATH, --unit NAME, --container ID, --comm REGEX, -- COMMAND...",
-        )
-    parsed = parse_metrics(metrics)
-    if parsed and len(targets) > 1:
-        raise options.OptionError(
-            f"--metric, and {len(targets)} targets: of which of them is it?",
-            remedy="Name one target, or give each its own metrics in a file: --config FILE.toml, see docs/sculpt.md.",
-        )
-    return tuple(Asked(target, mode, parsed, on_exit) for target in targets)
 
 
 def _tell_end(ended: Ended, *, as_json: bool) -> None:
