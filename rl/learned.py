@@ -43,6 +43,7 @@ class LearnedTrial:
 
     origin: Origin
     run: str
+    """And which workload of it: "20261122-101500-4242/redis-server"."""
     at: float
     """Unix time."""
     cluster: str

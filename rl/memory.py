@@ -25,20 +25,23 @@ from rl.memory_file import connect, is_missing, translate
 from rl.memory_schema import upgrade
 from rl.policy import Arm
 
-MOST_TRIALS = 20_000
+MOST_TRIALS = 5_000
 """The oldest go first."""
 
 type _Row = Sequence[Any]
 
 
-def default_path(environment: Mapping[str, str] | None = None) -> Path:
+def default_path(environment: Mapping[str, str] | None = None, *, journal: Path | None = None) -> Path:
     """Return where the memory is: ``$DNA_LEARNED``, else beside the journal.
+
+    Args:
+        journal: its folder, where it is not the usual one.
 
     Raises:
         JournalError: there is no place for either.
     """
     named = (os.environ if environment is None else environment).get("DNA_LEARNED")
-    return Path(named).expanduser() if named else default_folder(environment).parent / "learned.db"
+    return Path(named).expanduser() if named else (journal or default_folder(environment)).parent / "learned.db"
 
 
 class Memory:
@@ -196,7 +199,7 @@ class Memory:
             try:
                 yield
             except (ValueError, KeyError, TypeError, IndexError) as error:
-                raise LearnedDamagedError(f"{self.path} is damaged: {error}") from error
+                raise LearnedDamagedError(f"{self.path} is damaged: {error}", remedy="Move it away.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

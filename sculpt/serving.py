@@ -20,8 +20,10 @@ from hal.errors import HalError
 from hal.host import Host
 from hal.journal import Journal
 from hal.settings import Setting
-from rl.bandit import LinearBandit
+from rl.learned import Origin
 from rl.learner import Learner
+from rl.memory import Memory
+from rl.remembering import RememberingLearner
 from rules.advice import Advisor
 from rules.engine import Engine
 from rules.gather_machine import MachineReader
@@ -34,6 +36,7 @@ from sculpt.actuator import Actuator, Done
 from sculpt.guard import Guard
 from sculpt.loop import APPLY, Judge, Loop, recent
 from sculpt.records import Log
+from sculpt.remember import boot_of, learner, machine_facts, objective_of
 from sculpt.sharing import shared
 from sculpt.targets import KEEP, Asked, members_of, program_of
 from sculpt.turns import Turn, Turns
@@ -63,6 +66,8 @@ class Common:
     on_exit: Callable[[str], str]
     """From what a workload was asked to do at the end to what it does."""
     log: Log
+    memory: Memory | None = None
+    """What was learned before, and where it is kept; None to begin with nothing and keep nothing."""
     turns: Turns = field(default_factory=Turns)
     lock: threading.RLock = field(default_factory=threading.RLock)
     members: dict[str, frozenset[int]] = field(default_factory=dict)
@@ -118,6 +123,7 @@ class Serving:
         self.asked, self.name = asked, name
         self.target = Target.pid(profiler.launched) if profiler.launched else target
         self._profiler, self._judge, self._common = profiler, judge, common
+        self._facts = machine_facts(common.host, profiler.machine)
         self._loop = self._made()
         self._stopping = threading.Lock()
         self._is_over = False
@@ -180,6 +186,8 @@ class Serving:
                     done = self._loop.end(keep=on_exit == KEEP)
                 except BaseException as failed:
                     error = error or failed
+            if isinstance(self._loop.learner, RememberingLearner):
+                self._loop.learner.notebook.close()
             common.turns.note(self.name, trying=False)
             common.members.pop(self.name, None)
             why = "failed" if error else self._profiler.ended
@@ -198,7 +206,7 @@ class Serving:
             self._look,
             self._judge,
             Advisor(Engine(rules)),
-            Learner(LinearBandit(seed=common.seed), seed=common.seed),
+            self._learner(),
             Actuator(common.host, common.journal, f"{TITLE} {common.log.identity} {self.name}", common.command),
             common.guard,
             asked.kinds,
@@ -208,6 +216,22 @@ class Serving:
             held=self._held,
             follow=common.follow,
         )
+
+    def _learner(self) -> Learner:
+        common = self._common
+        boot = boot_of(common.host)
+        memory = common.memory if self.asked.mode == APPLY else None
+        run = f"{common.log.identity}/{self.name}"
+        return learner(memory, run=run, boot=boot, origin=self._origin, seed=common.seed)
+
+    def _origin(self) -> Origin | None:
+        """Return where it learns; None until DNA and objective are known."""
+        intervals = self._profiler.profile().intervals
+        model = next((one.dna.model for one in reversed(intervals) if one.dna is not None), "")
+        objective = objective_of(self._judge, self.asked.kinds)
+        if not model or not objective:
+            return None
+        return Origin(self._facts, model, objective, program_of(self._profiler.target_info))
 
     def _held(self, settings: Sequence[Setting]) -> str:
         return shared(self._common.host, settings, self._common.others(self.name), self._common.count)
