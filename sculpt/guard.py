@@ -3,6 +3,7 @@
 ::
 
     targets = ["redis*", "postgres"]        # names of workloads; all when it is not given
+    neighbours = ["stress-ng", "cc1*"]      # names of programs that may be set for another workload's good; none when it is not given
     knobs = ["cpu.*", "memory.hugepages"]   # what may be set; all when it is not given
     never = ["memory.swappiness"]           # and what may not, whatever stands above
     most_changes = 200                      # changes in one step
@@ -49,7 +50,7 @@ MOST_NOVELTY = Patience().novelty
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES = (
     "targets", "knobs", "never", "most_changes", "most_trials_an_hour", "most_novelty", "windows", "kill_switch",
-    "cooldown_s", "limits",
+    "cooldown_s", "limits", "neighbours",
 )  # fmt: skip
 _LIMITS = ("least", "most", "values", "most_changes")
 _WINDOW = re.compile(r"(?:(\w{3})(?:-(\w{3}))? )?(\d{2}):(\d{2})-(\d{2}):(\d{2})", re.ASCII | re.IGNORECASE)
@@ -110,6 +111,12 @@ class Guard:
     """On one workload; what runs is never ended by it."""
     limits: Mapping[str, Limit] = field(default_factory=dict)
     """By patterns of knobs."""
+    neighbours: tuple[str, ...] = ()
+    """Programs that yield: watched by the run, and set for the good of another of its workloads."""
+
+    def yields(self, program: str) -> bool:
+        """Tell whether a program may be set for the good of another workload."""
+        return _fits(program, self.neighbours)
 
     def refusal(self, workload: str, settings: Iterable[Setting]) -> str:
         """Return why settings may never be made on a workload of this name; "" when they may."""
@@ -206,6 +213,7 @@ def guard_of(data: Mapping[str, Any]) -> Guard:
             kill_switch=_path(data, "kill_switch", DEFAULT_KILL_SWITCH),
             cooldown_s=_seconds(data.get("cooldown_s", {})),
             limits={knobs: _limit(knobs, one) for knobs, one in table_of(data, "limits").items()},
+            neighbours=words_of(data, "neighbours"),
         )
     except GuardFileError:
         raise

@@ -104,6 +104,7 @@ class Loop:
         turn: its part in who of several workloads may have a trial.
         is_paused: asked before each decision; while it is so nothing new is begun, a trial is ended, and what is kept stays.
         held: asked about settings; returns why they are not made for this workload, "" for go on.
+        beside: the other workloads that the run watches, for rules about two.
         follow: rules that follow their files; those of ``advisor`` otherwise. Several loops may have the same.
         own_limit: share of one core that asking the rules may use; they are asked the less often for it.
     """
@@ -123,6 +124,7 @@ class Loop:
     turn: Turn = field(default_factory=lambda: Turn(""))
     is_paused: Callable[[], bool] = lambda: False
     held: Callable[[Sequence[Setting]], str] = lambda _settings: ""
+    beside: Callable[[Machine], tuple[Workload, ...]] = lambda _machine: ()
     follow: Rules | None = None
     own_limit: float = 0.01
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
@@ -215,7 +217,7 @@ class Loop:
             workload = self.look(intervals, machine)
             if workload is None:
                 return
-            advice = self.advisor.advise(Situation(machine, (workload,)), focus=workload)
+            advice = self.advisor.advise(Situation(machine, (workload, *self.beside(machine))), focus=workload)
         except HalError as error:
             self._tell_trouble(alerts, f"the rules could not be asked: {error}")
             return

@@ -37,7 +37,7 @@ from sculpt.guard import Guard
 from sculpt.loop import APPLY, Judge, Loop, recent
 from sculpt.records import Log
 from sculpt.remember import boot_of, learner, machine_facts, objective_of
-from sculpt.sharing import shared
+from sculpt.sharing import Other, foreign, shared
 from sculpt.targets import KEEP, Asked, members_of, program_of
 from sculpt.turns import Turn, Turns
 from sculpt.watchers import Watchers
@@ -72,6 +72,8 @@ class Common:
     lock: threading.RLock = field(default_factory=threading.RLock)
     members: dict[str, frozenset[int]] = field(default_factory=dict)
     """The processes of each workload, by its name."""
+    served: dict[str, Serving] = field(default_factory=dict)
+    """Each workload, by its name."""
     machine: SharedMachine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class Serving:
         self._stopping = threading.Lock()
         self._is_over = False
         common.members[name] = members_of(common.host, self.target)
+        common.served[name] = self
 
     def stop(self) -> None:
         """Let it end between two steps; from any thread."""
@@ -190,6 +193,7 @@ class Serving:
                 self._loop.learner.notebook.close()
             common.turns.note(self.name, trying=False)
             common.members.pop(self.name, None)
+            common.served.pop(self.name, None)
             why = "failed" if error else self._profiler.ended
             left = Left(self.name, why, done, dict(self._loop.learner.counts), on_exit, error)
             common.log.left(left_data(left))
@@ -210,10 +214,11 @@ class Serving:
             Actuator(common.host, common.journal, f"{TITLE} {common.log.identity} {self.name}", common.command),
             common.guard,
             asked.kinds,
-            program=program_of(self._profiler.target_info),
+            program=self.program,
             turn=Turn(self.name, common.turns),
             is_paused=common.is_paused,
             held=self._held,
+            beside=self._beside,
             follow=common.follow,
         )
 
@@ -234,7 +239,34 @@ class Serving:
         return Origin(self._facts, model, objective, program_of(self._profiler.target_info))
 
     def _held(self, settings: Sequence[Setting]) -> str:
-        return shared(self._common.host, settings, self._common.others(self.name), self._common.count)
+        common = self._common
+        others = {
+            name: Other(one.program, common.members.get(name, frozenset()), one.asked.mode == APPLY)
+            for name, one in common.served.items()
+            if name != self.name
+        }
+        return shared(common.host, settings, common.others(self.name), common.count) or foreign(
+            settings, others, common.guard
+        )
+
+    def _beside(self, machine: Machine) -> tuple[Workload, ...]:
+        """Return the other workloads of the run as they are now; one that cannot be seen is left out."""
+        found = []
+        for name, other in tuple(self._common.served.items()):
+            with suppress(HalError):
+                if name != self.name and (one := other.seen(machine)) is not None:
+                    found.append(one)
+        return tuple(found)
+
+    @property
+    def program(self) -> str:
+        """What the guard knows it by."""
+        return program_of(self._profiler.target_info)
+
+    def seen(self, machine: Machine) -> Workload | None:
+        """Return the workload by its latest intervals; None before there are any, and when it has ended."""
+        profile = recent(self._profiler.profile())
+        return self._look(profile.intervals, machine) if profile.intervals else None
 
     def _look(self, intervals: Sequence[Interval], machine: Machine) -> Workload | None:
         common = self._common
