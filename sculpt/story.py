@@ -49,11 +49,8 @@ class Story:
     @property
     def began(self) -> float | None:
         """When the first interval began; None for a run without steps."""
-        return (
-            min((one.series.t[0] for one in self.workloads), default=math.nan) - self.interval_s
-            if self.workloads
-            else None
-        )
+        first = min((one.series.t[0] for one in self.workloads if one.series.t), default=None)
+        return None if first is None else first - self.interval_s
 
     @property
     def last(self) -> float | None:
@@ -278,6 +275,9 @@ class _Teller:
         self.time = t
         self.t.append(t)
         usual = 0 < since <= GAP * self.interval_s if self.interval_s else 0 < since < math.inf
+        if not usual and 0 < since < math.inf:
+            self.counts["gaps"] += 1
+            self.seconds["gaps"] += since - self.interval_s
         return since if usual else self.interval_s
 
     def _gaps(self) -> tuple[int, ...]:
@@ -398,6 +398,8 @@ class _Teller:
     def _keep(self, event: str, decision: Mapping[str, Any], trial: Trial | None) -> None:
         """Follow what is kept, and what each part of it gained."""
         name, gain = text(decision.get("candidate")) or text(decision.get("arm")), _gain(decision)
+        if event == "made":  # by itself, without what it was made on top of
+            name = name.removeprefix(f"{self.kept} + ")
         if trial is not None:
             gain = trial.gain
         if event == "promoted":

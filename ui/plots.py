@@ -60,6 +60,7 @@ class Bar:
 SIGNS = {
     "begun": "M-4,-5 L5,0 L-4,5 Z",
     "kept": "M0,-6 L6,5 L-6,5 Z",
+    "made": "M-5,-5 L5,-5 L5,5 L-5,5 Z",
     "back": "M0,6 L6,-5 L-6,-5 Z",
     "even": "M0,-6 L6,0 L0,6 L-6,0 Z",
     "turn": "M-5,-5 L5,5 M-5,5 L5,-5",
@@ -99,6 +100,8 @@ class Plot:
     top: int = 0
     """Room above the plot for marks."""
     _parts: list[Node] = field(default_factory=list)
+    _words: list[Node] = field(default_factory=list)
+    """Above all else."""
     _bottom: int = 0
 
     def bands(self, bands: Sequence[Band]) -> None:
@@ -121,7 +124,7 @@ class Plot:
             y = self._y(tick)
             self._parts.append(el("line", class_="zero" if tick == 0 else "grid", x1=0, x2="100%", y1=y, y2=y))
             above = y - 3 if y - self.top > 14 else y + 12
-            self._parts.append(el("text", words(tick), class_="scale", x=3, y=above))
+            self._words.append(el("text", words(tick), class_="scale", x=3, y=above))
 
     def line(self, points: Sequence[Points], kind: str = "line") -> None:
         """Draw a line through pieces of points that were thinned."""
@@ -192,6 +195,7 @@ class Plot:
             el("desc", self.says, id=ids[1]),
             el("defs", _hatch(f"{self.name}-hatch")),
             *self._parts,
+            *self._words,
             class_="plot",
             role="img",
             aria_labelledby=" ".join(ids),
@@ -296,7 +300,7 @@ def nice(low: float, high: float, *, most: int = 4) -> list[float]:
     return ticks
 
 
-def time_ticks(start: float, end: float, *, most: int = 4) -> list[float]:
+def time_ticks(start: float, end: float, *, most: int = 5) -> list[float]:
     """Return round times of day between two, ``most`` of them at most."""
     span = end - start
     step = next((step for step in _STEPS_S if span / step <= most), math.ceil(span / most / 86_400) * 86_400 or 1)
@@ -305,8 +309,8 @@ def time_ticks(start: float, end: float, *, most: int = 4) -> list[float]:
     return [first + number * step for number in range(most + 1) if first + number * step <= end]
 
 
-def limits_of(values: Iterable[float], *, room: float = 0.08) -> Scale:
-    """Return a scale for values, a little wider than they are; a few that lie far out are left out of it."""
+def limits_of(values: Iterable[float], *, holds: Sequence[float] = (), room: float = 0.08) -> Scale:
+    """Return a scale for values, a little wider than they are; a few that lie far out are left out of it, but none of ``holds``."""
     known = sorted(value for value in values if math.isfinite(value))
     if not known:
         return Scale(0.0, 1.0)
@@ -315,5 +319,6 @@ def limits_of(values: Iterable[float], *, room: float = 0.08) -> Scale:
     wide = 1.5 * (inner[1] - inner[0])
     if wide > 0:
         low, high = max(low, inner[0] - wide), min(high, inner[1] + wide)
+    low, high = min(low, *holds, high), max(high, *holds, low)
     span = (high - low) or abs(high) or 1.0
     return Scale(low - room * span, high + room * span)

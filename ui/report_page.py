@@ -25,7 +25,7 @@ MOST_ROWS = 200
 MOST_TRIALS = 60
 """Trials told in full; of more the latest, the others in the table."""
 _SIGNS = {
-    "promoted": "kept", "made": "kept", "confirmed": "kept", "recalled": "kept", "rolled back": "back", "undecided": "even",
+    "promoted": "kept", "made": "made", "confirmed": "kept", "recalled": "kept", "rolled back": "back", "undecided": "even",
 }  # fmt: skip
 _HEIGHT = 190
 
@@ -147,7 +147,6 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
     known = [one for one in series.reward if math.isfinite(one)]
     rows = 2 if told.alerts else 1
     scale = limits_of(series.reward)
-    beyond = sum(not scale.low <= one <= scale.high for one in known)
     says = f"{len(known)} of {len(series.t)} intervals were measured. {words.verdict(told)}"
     plot = Plot(f"{name}-reward", f"Reward of {told.name} over time", says, x, scale, _HEIGHT, top=16 * rows + 4)
     plot.bands([_band(one) for one in told.stretches])
@@ -156,11 +155,20 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
         plot.line(thin(series.t, series.reward, x, gaps=series.gaps))
     plot.marks([*_trial_marks(told), *_turn_marks(told), *_alert_marks(told)])
     plot.times()
-    left_out = f" {beyond} of {len(known)} measurements lie beyond the scale." if beyond else ""
     none = "" if known else " There is no measurement."
-    text = f"Reward (greater is better; the scale does not begin at 0), and what was in force.{none}{left_out}"
+    text = f"Reward (greater is better; the scale does not begin at 0), and what was in force.{none}{_beyond(known, scale)}"
     yield el("h3", "Reward")
     yield _figure(plot, text, _legend(told))
+
+
+def _beyond(values: Sequence[float], scale: Scale) -> str:
+    """Return how many values a scale leaves out; "" where it holds all."""
+    beyond = sum(not scale.low <= one <= scale.high for one in values)
+    return (
+        f" {beyond} of {len(values)} lie beyond the scale, up to {max(values):.6g} and down to {min(values):.6g}."
+        if beyond
+        else ""
+    )
 
 
 def _band(one: Stretch) -> Band:
@@ -179,9 +187,8 @@ def _trial_marks(told: Told) -> Iterator[Mark]:
 
 
 def _turn_marks(told: Told) -> Iterator[Mark]:
-    ends = {(trial.ended, trial.outcome) for trial in told.trials}
-    for turn in told.turns:
-        if turn.event not in ("trial", "novel") and (turn.t, turn.event) not in ends:
+    for turn in words.turns_apart(told):
+        if turn.event != "novel":
             yield Mark(turn.t, _SIGNS.get(turn.event, "turn"), f"{words.hour(turn.t)} {words.turn_words(turn)}")
 
 
@@ -195,6 +202,11 @@ def _legend(told: Told) -> Element:
     roles = dict.fromkeys(one.role for one in told.stretches)
     swatches = [el("li", el("span", class_=f"swatch {role}", aria_hidden="true"), role) for role in roles]
     marks = [(_SIGNS.get(one.outcome, "turn"), words.outcome_words(one)) for one in told.trials if one.outcome]
+    marks += [
+        (_SIGNS.get(one.event, "turn"), words.event_words(one))
+        for one in words.turns_apart(told)
+        if one.event != "novel"
+    ]
     signs = dict([("begun", "trial begun")] if told.trials else [])
     for sign, meaning in marks:
         signs[sign] = " or ".join(dict.fromkeys([*signs.get(sign, "").split(" or "), meaning])).removeprefix(" or ")
@@ -222,7 +234,7 @@ def _budget(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot.line(thin(series.t, series.budget, x, gaps=series.gaps), "line other")
     plot.times()
     yield el("h3", "Budget left")
-    yield _figure(plot, f"What might still be lost, in seconds of the baseline's worth. {says}")
+    yield _figure(plot, f"What might still be lost, in seconds of the baseline's worth. {says}{_beyond(known, scale)}")
 
 
 def _own(told: Told, name: str, x: Scale) -> Iterator[Node]:
@@ -231,12 +243,13 @@ def _own(told: Told, name: str, x: Scale) -> Iterator[Node]:
     if not known or told.own_mean is None or told.own_peak is None:
         return
     says = f"{told.own_mean:.2%} of a core on average, {told.own_peak:.2%} at most."
-    plot = Plot(f"{name}-own", "CPU time of the loop itself over time", says, x, limits_of([0.0, *known]), 110, top=4)
+    scale = limits_of(known, holds=(0.0,))
+    plot = Plot(f"{name}-own", "CPU time of the loop itself over time", says, x, scale, 110, top=4)
     plot.grid(lambda value: f"{value * 100:g} %")
     plot.line(thin(series.t, series.own, x, gaps=series.gaps), "line other")
     plot.times()
     yield el("h3", "Own cost")
-    yield _figure(plot, f"CPU time of the loop itself, of one core. {says}")
+    yield _figure(plot, f"CPU time of the loop itself, of one core (1 is 100 %). {says}{_beyond(known, scale)}")
 
 
 # --- tables
@@ -249,7 +262,7 @@ def _worth(told: Told) -> Node:
         "intervals",
         "measured",
         "median reward",
-        "10 to 90 in 100",
+        "10th to 90th percentile",
         *(f"median {name}" for name in names),
     )
     rows = [
@@ -277,8 +290,8 @@ def _trials_table(told: Told, *, whole: bool) -> Node:
 
 
 def _events(told: Told) -> Node:
-    rows = [(words.day(one.t), words.turn_words(one)) for one in told.turns]
-    return _table("Events", ("when", "what"), rows)
+    rows = [(words.day(one.t), words.turn_words(one)) for one in words.turns_apart(told)]
+    return _table("Events besides trials", ("when", "what"), rows)
 
 
 def _alerts(told: Told) -> Node:

@@ -68,7 +68,11 @@ def _workload(told: Told, glyphs: Glyphs) -> Iterator[RenderableType]:
         yield _pairs(words.trial_pairs(trial, told), glyphs)
     yield from _worth(told, glyphs)
     yield from _listed("proposed, and not tried:", [f"{name}: {why}" for name, why in told.held.items()], glyphs)
-    yield from _listed("events:", [f"{words.hour(one.t)} {words.turn_words(one)}" for one in told.turns], glyphs)
+    yield from _listed(
+        "events besides trials:",
+        [f"{words.hour(one.t)} {words.turn_words(one)}" for one in words.turns_apart(told)],
+        glyphs,
+    )
     yield from _listed("alerts:", [_alert(one.first, one.text, one.times) for one in told.alerts], glyphs)
 
 
@@ -90,7 +94,7 @@ def _worth(told: Told, glyphs: Glyphs) -> Iterator[RenderableType]:
         return
     yield Text("\nreward by what was in force, as it came (not paired: no proof of anything):")
     table = Table(box=box.SIMPLE_HEAD if glyphs.micro == "µ" else box.ASCII2, pad_edge=False)
-    for column in ("in force", "intervals", "median", "10 to 90 in 100"):
+    for column in ("in force", "intervals", "median", "10th to 90th percentile"):
         table.add_column(column, overflow="fold", justify="left" if column == "in force" else "right")
     for one in told.worth:
         spread = f"{words.worth(one.low)} to {words.worth(one.high)}" if one.measured else ""

@@ -224,6 +224,8 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
             "troubles",
             f"changes that failed: {c.get('not done', 0)} intervals; set by somebody else: {c.get('lost', 0)}",
         )
+    if c.get("gaps"):
+        yield "without a record", f"{count(c['gaps'], 'gap')}, {span(told.seconds.get('gaps', 0.0))} in all"
     if c.get("clock went back"):
         yield "clock", f"went back {count(c['clock went back'], 'time')}"
     if told.own_mean is not None and told.own_peak is not None:
@@ -330,8 +332,19 @@ def length_words(trial: Trial) -> str:
     return f"{span(trial.ended - trial.began)}, of which {span(trial.in_force_s)} in force"
 
 
+def turns_apart(told: Told) -> list[Turn]:
+    """Return the events that are no trial's beginning or end: those are told with it."""
+    ends = {(trial.ended, trial.outcome) for trial in told.trials}
+    return [turn for turn in told.turns if turn.event != "trial" and (turn.t, turn.event) not in ends]
+
+
 def turn_words(turn: Turn) -> str:
     """Return an event in words."""
     name = f" {turn.name}" if turn.name else ""
     times = f" ({turn.times} times on end)" if turn.times > 1 else ""
-    return f"{EVENTS.get(turn.event, turn.event)}{name}: {turn.because}{times}"
+    return f"{event_words(turn)}{name}: {turn.because}{times}"
+
+
+def event_words(turn: Turn) -> str:
+    """Return what kind of event it was."""
+    return EVENTS.get(turn.event, turn.event)

@@ -20,7 +20,7 @@ END = {"end": {"why": "duration", "in_force": "baseline", "on_exit": "restore"}}
 
 def step(number: int, *, in_force: str = "baseline", reward: float | None = 100.0, **more: Any) -> dict[str, Any]:
     """Return the record of a step; what is not a field of the record itself belongs to its decision."""
-    decision = {
+    decision: dict[str, Any] = {
         "arm": "baseline", "state": "hold", "event": "", "because": "", "candidate": "", "gain": None, "interval": None,
         "blocks": 0, "estimates": {},
     }  # fmt: skip
@@ -37,7 +37,13 @@ def trial(
 ) -> list[dict[str, Any]]:
     """Return the steps of a trial in paired blocks, which ends as said and whose limits narrow from block to block."""
     check = name == "baseline"
-    begun = {"state": "trial", "event": "trial", "candidate": name, "because": f"{name} might pay", "arm": against}
+    begun: dict[str, Any] = {
+        "state": "trial",
+        "event": "trial",
+        "candidate": name,
+        "because": f"{name} might pay",
+        "arm": against,
+    }
     found = [
         step(
             at,
@@ -53,7 +59,11 @@ def trial(
             at += 1
             reach = 0.6 / block
             limits = [None, None] if block == 1 else [gain - reach, gain + reach]
-            told = {"gain": -gain if check else gain, "blocks": block - 1, "interval": limits if block > 1 else None}
+            told: dict[str, Any] = {
+                "gain": -gain if check else gain,
+                "blocks": block - 1,
+                "interval": limits if block > 1 else None,
+            }
             if check and block > 1:
                 told["interval"] = [-gain - reach, -gain + reach]
             found.append(

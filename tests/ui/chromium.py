@@ -75,10 +75,12 @@ class Chromium:
             "--no-default-browser-check", "--hide-scrollbars", "--disable-component-update", *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank",
         ]  # fmt: skip
         # The browser reads from descriptor 3 and writes to 4.
-        shell = ["sh", "-c", f'exec 3<&{to_browser[0]} 4>&{from_browser[1]}; exec "$@"', "sh", *command]
-        self._process = subprocess.Popen(
-            shell, pass_fds=(to_browser[0], from_browser[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        shell = ["bash", "-c", f'exec 3<&{to_browser[0]} 4>&{from_browser[1]}; exec "$@"', "bash", *command]
+        self._said = folder / "said.txt"
+        with open(self._said, "wb") as said:
+            self._process = subprocess.Popen(
+                shell, pass_fds=(to_browser[0], from_browser[1]), stdout=subprocess.DEVNULL, stderr=said
+            )
         os.close(to_browser[0])
         os.close(from_browser[1])
         self._to, self._from = to_browser[1], from_browser[0]
@@ -95,7 +97,9 @@ class Chromium:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         os.close(self._to)
         os.close(self._from)
         try:
@@ -129,7 +133,7 @@ class Chromium:
                 return
             read = os.read(self._from, 1 << 20)
             if not read:
-                raise RuntimeError("Chromium ended")
+                raise RuntimeError(f"Chromium ended: {self._said.read_text(errors='replace')[-2000:]}")
             self._buffer += read
 
     def show(self, page: Path, *, width: int, scheme: str, media: str = "screen", script: bool = False) -> None:
@@ -174,7 +178,9 @@ class Chromium:
 
     def requests(self) -> list[str]:
         """Return what was fetched, the page itself included."""
-        sent = [one["params"]["request"]["url"] for one in self.events if one.get("method") == "Network.requestWillBeSent"]
+        sent = [
+            one["params"]["request"]["url"] for one in self.events if one.get("method") == "Network.requestWillBeSent"
+        ]
         return [str(url) for url in sent]
 
     def picture(self, path: Path) -> None:
