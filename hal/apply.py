@@ -280,7 +280,7 @@ def _give_up(error: BaseException, host: Host, journal: Journal, record: _Record
     ):  # it may be the journal's disk that is full: all the more must be taken back
         record.append(log.note("failed", why=why))
     try:
-        undone = take_back(host, journal, record.identity, best_effort=True, progress=progress)
+        undone = take_back(host, journal, record.identity, progress=progress)
     except HalError as second:
         raise ChangeFailedError(
             f"{why}; and what was made before it could not all be taken back: {second}", remedy="dna undo"

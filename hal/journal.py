@@ -170,8 +170,8 @@ class Journal:
                     f"another dna is changing this machine (pid {holder})",
                     remedy="wait until it is done, then try again",
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            with suppress(OSError):  # no room: it is only to tell who it is, and a lock all the same
+                os.pwrite(descriptor, f"{os.getpid():<32}".encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -195,7 +195,11 @@ class Journal:
             "command": command,
             "ticks": ticks,
         }
-        writer.append({**head, "plan": plan_to_dict(plan)})
+        try:
+            writer.append({**head, "plan": plan_to_dict(plan)})
+        except JournalError:
+            path.unlink(missing_ok=True)  # nothing was done; a full disk is not to be littered at each try
+            raise
         return identity, writer
 
     def _after_the_newest(self, now: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +39,9 @@ class Undone:
     """Could not be restored now; the transaction stays open, so that ``dna undo`` tries again."""
     restarted: bool = False
     """True when the machine was started since: nothing of the transaction was left."""
+    unwritten: str = ""
+    """Why the journal does not say all of this: it could not be written. It still says that something stands; ``dna undo`` sets that
+    right once it can be. What it holds is enough to take everything back, so the machine does not wait for it."""
 
 
 def undo(
@@ -57,7 +59,7 @@ def undo(
 
     Raises:
         RefusedError: another dna is changing this machine, or a later transaction changed the same and stands.
-        JournalError: there is no such transaction, or the journal cannot be written.
+        JournalError: there is no such transaction.
     """
     with journal.lock():
         transaction = journal.find(identity)
@@ -79,23 +81,16 @@ def take_back(
     *,
     watch: Watcher = lambda _what, _step: None,
     progress: Meter = untold,
-    best_effort: bool = False,
 ) -> Undone:
-    """Do what ``undo`` does, under a lock that is held already.
-
-    Args:
-        best_effort: go on where the journal cannot be written. What it holds already is enough to do it once more.
-    """
+    """Do what ``undo`` does, under a lock that is held already."""
     transaction = journal.find(identity)
     here = machine_id(host)
     if transaction.merged is not None:
         return Undone(transaction.identity, restarted=transaction.machine.boot_id != here.boot_id)
-    writer = journal.writer(transaction.identity)
-    if best_effort:
-        writer = _Tolerant(writer)
+    writer = _Tolerant(journal.writer(transaction.identity))
     if transaction.machine.boot_id != here.boot_id:
         writer.append(log.note("closed", why="the machine was started since"))
-        return Undone(transaction.identity, restarted=True)
+        return Undone(transaction.identity, restarted=True, unwritten=writer.trouble)
     return _Taking(host, writer, transaction, watch, progress).run()
 
 
@@ -131,17 +126,24 @@ def _later(journal: Journal, transaction: Transaction) -> list[str]:
     ]
 
 
-class _Tolerant(Writer):
+class _Tolerant:
+    """Writes what can be written: to take back needs no more than what the journal holds already, and would only be done once more."""
+
     def __init__(self, inner: Writer) -> None:
+        self.trouble = ""
         self._inner = inner
 
     def append(self, record: Mapping[str, object]) -> None:
-        with contextlib.suppress(JournalError):
+        try:
             self._inner.append(record)
+        except JournalError as error:
+            self.trouble = str(error)
 
 
 class _Taking:
-    def __init__(self, host: Host, writer: Writer, transaction: Transaction, watch: Watcher, progress: Meter) -> None:
+    def __init__(
+        self, host: Host, writer: _Tolerant, transaction: Transaction, watch: Watcher, progress: Meter
+    ) -> None:
         self._host = host
         self._writer = writer
         self._transaction = transaction
@@ -165,7 +167,7 @@ class _Taking:
         restored, kept, gone, failed = (tuple(self._outcomes[name]) for name in ("restored", "kept", "gone", "failed"))
         if not failed:
             self._writer.append(log.note("closed"))
-        return Undone(self._transaction.identity, restored, kept, gone, failed)
+        return Undone(self._transaction.identity, restored, kept, gone, failed, unwritten=self._writer.trouble)
 
     def _one(self, number: int, step: Step, *, is_new: bool = False) -> None:
         change = step.change

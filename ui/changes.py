@@ -92,7 +92,11 @@ def undone_view(result: Undone, glyphs: Glyphs) -> RenderableType:
     tail = "; dna undo tries again" if result.failed else ""
     count = len(result.restored)
     summary = f"{result.identity}: {count} {'change' if count == 1 else 'changes'} taken back{tail}"
-    return Group(*parts, _line(summary, glyphs, STRONG))
+    parts.append(_line(summary, glyphs, STRONG))
+    if result.unwritten:
+        words = f"the journal does not say so: {result.unwritten}. Once that is mended, dna undo sets it right."
+        parts.append(_line(words, glyphs, ACCENT))
+    return Group(*parts)
 
 
 def undone_json(result: Undone | Transaction) -> dict[str, object]:
@@ -125,6 +129,7 @@ def undone_json(result: Undone | Transaction) -> dict[str, object]:
     return {
         "id": result.identity,
         "restarted": result.restarted,
+        "unwritten": result.unwritten or None,
         **{name: [{**change_to_dict(s.change), "why": s.left} for s in steps] for name, steps in groups.items()},
     }
 

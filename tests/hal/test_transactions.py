@@ -570,3 +570,28 @@ def test_a_spoiled_plan_is_refused(spoil: Callable[[Any], Any]) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     with pytest.raises(PlanError):
         plan_from_text(text)
+
+
+def test_undo_without_room_in_the_journal_takes_back_all_the_same(folder: Path) -> None:
+    host = furnished()
+    before = snapshot(host)
+    journal = Journal(folder)
+    done = apply(make_plan(host, exact_settings(host, "cpu")), host, journal)
+    undone = undo(host, FaultyJournal(folder, Faults("full", 1, "record")), done.identity)
+    assert undone.restored
+    assert not undone.failed
+    assert "no room" in undone.unwritten
+    assert snapshot(host) == before
+    assert [one.identity for one in pending(journal)] == [done.identity]  # it could not be told
+    again = undo(host, journal, done.identity)
+    assert len(again.restored) == len(undone.restored)
+    assert again.unwritten == ""
+    assert pending(journal) == []
+    assert snapshot(host) == before
+
+
+def test_a_plan_that_cannot_be_recorded_leaves_no_file(folder: Path) -> None:
+    host = furnished()
+    with pytest.raises(JournalError):
+        apply(make_plan(host, exact_settings(host, "cpu")), host, FaultyJournal(folder, Faults("full", 1, "record")))
+    assert list(folder.glob("*.jsonl")) == []

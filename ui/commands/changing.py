@@ -126,7 +126,7 @@ def undo_command(
         for transaction in chosen:
             with meter(quiet=as_json) as progress:
                 result = undo(host, journal, transaction.identity, progress=progress)
-            failed |= bool(result.failed)
+            failed |= bool(result.failed or result.unwritten)
             results.append(result)
             if not as_json:
                 out.print(undone_view(result, glyphs_for(out)))
