@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,19 +17,14 @@ if TYPE_CHECKING:
     from sculpt.exporter import Exporter, Metrics
 
 
-def unheard(_alert: Alert) -> None:
-    """Be told of an alert, and do nothing with it."""
-
-
 @dataclass(slots=True)
 class Alerting:
     """Takes in steps, as a watcher does. Nothing that happens behind it holds up or ends the run."""
 
     settings: AlertSettings
     alarms: Alarms
+    """Those of the run, which have taken in each step before."""
     outlets: list[Outlet]
-    hear: Callable[[Alert], None] = unheard
-    """Told of every alert, whatever the settings say of where it goes."""
     metrics: Metrics | None = None
     exporter: Exporter | None = None
     _last_t: float = field(default_factory=time.time)
@@ -41,7 +36,7 @@ class Alerting:
 
     def __call__(self, record: Record) -> None:
         """Take in a step."""
-        alerts = self.alarms.take(record)
+        alerts = self.alarms.take(record) if record.raised is None else record.raised
         self._last_t = record.t
         for alert in alerts:
             self._send(alert)
@@ -63,7 +58,6 @@ class Alerting:
         return {outlet.sink.name: outlet.counts for outlet in self.outlets}
 
     def _send(self, alert: Alert) -> None:
-        self.hear(alert)
         if self.settings.takes(alert):
             for outlet in self.outlets:
                 outlet.put(alert)
@@ -76,21 +70,18 @@ class Alerting:
                 yield f"alerts: {name}: {counts.dropped} had to be left out: they came faster than it takes them"
 
 
-def open_alerting(
-    settings: AlertSettings, *, about: Mapping[str, str] | None = None, hear: Callable[[Alert], None] = unheard
-) -> Alerting:
+def open_alerting(settings: AlertSettings, *, about: Mapping[str, str] | None = None) -> Alerting:
     """Open what the settings name; all of it or nothing. Threads begin with the first step.
 
     Args:
         about: of the run, for ``dna_sculpt_run_info``.
-        hear: told of every alert.
 
     Raises:
         AlertSettingsError: something is not there or not fit.
         SculptError: metrics cannot be answered where they should be.
     """
     with ExitStack() as undo:
-        alerting = Alerting(settings, Alarms(settings.collapse), open_outlets(settings), hear)
+        alerting = Alerting(settings, Alarms(settings.collapse), open_outlets(settings))
         undo.callback(close_all, alerting.outlets, 0.0)
         if settings.prometheus:
             from sculpt.exporter import Exporter, Metrics  # here: only those who are asked load a server

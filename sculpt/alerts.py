@@ -8,7 +8,6 @@ that is read back raises the alerts that it raised.
 from __future__ import annotations
 
 import re
-import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,23 +17,29 @@ import numpy as np
 from rl.decision import Patience
 from rl.policy import BASELINE, Context
 from rl.watch import PhaseWatch
+from sculpt.alert import (
+    BLIND,
+    COLLAPSE,
+    CRITICAL,
+    JUMP,
+    KINDS,
+    LOST,
+    NOTICE,
+    ROLLBACK,
+    SCHEMA,
+    SEVERITIES,
+    TROUBLE,
+    WARNING,
+    Alert,
+    alert_data,
+)
 from sculpt.collapse import FELL, ROSE, CollapseWatch, Turn
 from sculpt.loop import CONTEXT_INTERVALS, Record
 
-SCHEMA = "workload-dna/alert/1"
-
-JUMP, COLLAPSE, LOST, ROLLBACK, BLIND, TROUBLE = "jump", "collapse", "lost", "rollback", "blind", "trouble"
-KINDS = {
-    JUMP: "the workload behaves otherwise than before, or unlike anything known",
-    COLLAPSE: "its reward has fallen below a share of what is usual, or is itself again",
-    LOST: "somebody else has set what the loop had set",
-    ROLLBACK: "something that was tried or kept was worse and was taken back",
-    BLIND: "there is no measurement",
-    TROUBLE: "a change or its taking back failed, rules could not be asked, records end",
-}
-NOTICE, WARNING, CRITICAL = "notice", "warning", "critical"
-SEVERITIES = (NOTICE, WARNING, CRITICAL)
-"""The lightest first."""
+__all__ = [
+    "BLIND", "COLLAPSE", "CRITICAL", "JUMP", "KINDS", "LOST", "NOTICE", "ROLLBACK", "SCHEMA", "SEVERITIES", "TROUBLE", "WARNING",
+    "Alarms", "Alert", "alert_data", "alerts_of", "with_alerts",
+]  # fmt: skip
 
 BURST, EVERY_S = 3, 300.0
 """Of each kind and severity of a workload so many at once, and one in so many seconds."""
@@ -46,43 +51,16 @@ _SHOWN = 3
 _NUMBER = re.compile(r"\d[\d.]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that somebody should be told of."""
-
-    t: float
-    """Seconds since the epoch: the end of the interval that showed it."""
-    workload: str
-    kind: str
-    """Of ``KINDS``."""
-    severity: str
-    """Of ``SEVERITIES``."""
-    text: str
-    """What was seen, and what the loop did about it."""
-    held: int = 0
-    """Of the same kind and severity, how many were held back since the one before."""
-
-
-def alert_data(alert: Alert, host: str = "") -> dict[str, object]:
-    """Return an alert as JSON data; its ``time`` is ``t`` in ISO 8601, UTC."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(alert.t))
-    named = {"host": host} if host else {}
-    return {
-        "schema": SCHEMA,
-        "t": alert.t,
-        "time": at,
-        **named,
-        "workload": alert.workload,
-        "kind": alert.kind,
-        "severity": alert.severity,
-        "text": alert.text,
-        "held": alert.held,
-    }
-
-
 def alerts_of(record: Record) -> tuple[Alert, ...]:
     """Return what one record says by itself, whether or not it was said before."""
     return tuple(_alert(record, event) for event in _events(record))
+
+
+def with_alerts(record: Record, raised: tuple[Alert, ...]) -> Record:
+    """Return a record with the alerts that were raised, and with the words of those that it does not say by itself."""
+    said = {alert.text for alert in alerts_of(record)}
+    new = (alert.text for alert in raised if alert.kind in (COLLAPSE, JUMP, BLIND) and alert.text not in said)
+    return replace(record, alerts=(*record.alerts, *new), raised=raised)
 
 
 @dataclass(frozen=True, slots=True)

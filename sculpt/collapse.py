@@ -24,14 +24,28 @@ class Turn:
 
     what: str
     """FELL; ROSE, when it is itself again; STAYED, when it has been low for so long that it is taken as usual."""
-    usual: float
-    late: float
-    """Medians of the rewards: before, and of the latest ``LATE``."""
+    log_usual: float
+    log_late: float
+    """Medians of the rewards' logarithms: before, and of the latest ``LATE``."""
 
     @property
     def share(self) -> float:
         """What is left of the usual reward."""
-        return self.late / self.usual
+        return _exp(self.log_late - self.log_usual)
+
+    @property
+    def usual(self) -> float:
+        """The usual reward."""
+        return _exp(self.log_usual)
+
+    @property
+    def late(self) -> float:
+        """The reward of late."""
+        return _exp(self.log_late)
+
+
+def _exp(logarithm: float) -> float:
+    return math.exp(min(logarithm, 700.0))
 
 
 def _logs(most: int) -> deque[float]:
@@ -77,7 +91,7 @@ class CollapseWatch:
             return None
         self._since = 0
         self._forget_what_led_here(usual + math.log(self.share))
-        return Turn(FELL, math.exp(usual), math.exp(late))
+        return Turn(FELL, usual, late)
 
     def _forget_what_led_here(self, limit: float) -> None:
         """Take the latest of what counts as usual away if they are part of the fall already."""
@@ -89,10 +103,10 @@ class CollapseWatch:
         if late > usual + math.log(self.share) / 2:  # half way back, in logarithms: no flutter around the limit
             self._since = None
             self._low.clear()
-            return Turn(ROSE, math.exp(usual), math.exp(late))
+            return Turn(ROSE, usual, late)
         if self._since < LASTING:
             return None
         self._since = None
         self._early = deque(islice(self._low, 0, None), maxlen=MOST_EARLY)
         self._low.clear()
-        return Turn(STAYED, math.exp(usual), math.exp(late))
+        return Turn(STAYED, usual, late)

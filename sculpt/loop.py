@@ -29,6 +29,7 @@ from rules.reload import Rules
 from rules.situation import Machine, Situation, Workload
 from rules.sources import Loaded as LoadedRules
 from sculpt.actuator import Actuator, Done
+from sculpt.alert import Alert
 from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
 from sculpt.turns import Turn
@@ -92,6 +93,8 @@ class Record:
     """How long the step itself took."""
     news: tuple[Candidate, ...] = ()
     """Candidates that no record before has told of."""
+    raised: tuple[Alert, ...] | None = None
+    """What somebody is to be told of now; None where nobody has looked (``sculpt.alerts`` does)."""
 
 
 @dataclass(slots=True)

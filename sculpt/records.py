@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from hal.journal import default_folder as journal_folder
 from hal.knobs.knob import show
+from sculpt.alert import alert_data
 from sculpt.candidates import Candidate
 from sculpt.errors import SculptError
 from sculpt.loop import Record
@@ -66,6 +67,7 @@ def record_data(record: Record) -> dict[str, object]:
         "room_s": record.room_s,
         "quarantined": list(record.quarantined),
         "took_s": record.took_s,
+        "raised": [alert_data(alert) for alert in record.raised or ()],
         "candidates": {one.name: _candidate_data(one) for one in record.news},
     }
 

@@ -33,8 +33,9 @@ from rules.reload import Rules
 from rules.rule import Rule
 from rules.situation import Machine, Workload
 from sculpt.actuator import Actuator, Done
+from sculpt.alerts import Alarms, with_alerts
 from sculpt.guard import Guard
-from sculpt.loop import APPLY, Judge, Loop, recent
+from sculpt.loop import APPLY, Judge, Loop, Record, recent
 from sculpt.records import Log
 from sculpt.remember import boot_of, learner, machine_facts, objective_of
 from sculpt.sharing import Other, foreign, shared
@@ -68,6 +69,7 @@ class Common:
     log: Log
     memory: Memory | None = None
     """What was learned before, and where it is kept; None to begin with nothing and keep nothing."""
+    alarms: Alarms = field(default_factory=Alarms)
     turns: Turns = field(default_factory=Turns)
     lock: threading.RLock = field(default_factory=threading.RLock)
     members: dict[str, frozenset[int]] = field(default_factory=dict)
@@ -174,10 +176,18 @@ class Serving:
             record = self._loop.step(profile, judged)
             failures = common.watchers.failures()
             record = replace(record, alerts=(*record.alerts, *failures), trouble=(*record.trouble, *failures))
+            record = self._with_alerts(record)
             common.log.add(record)
             common.watchers.tell(record)
             if common.log.trouble:
                 common.watchers.note(common.log.trouble)
+
+    def _with_alerts(self, record: Record) -> Record:
+        try:
+            return with_alerts(record, self._common.alarms.take(record))
+        except Exception as error:  # who looks on must not end what is looked at
+            self._common.watchers.note(f"alerts cannot be raised: {type(error).__name__}: {error}")
+            return record
 
     def _end(self, error: BaseException | None) -> Left:
         common, asked = self._common, self.asked

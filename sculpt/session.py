@@ -26,6 +26,7 @@ from hal.journal import Journal
 from rl.memory import Memory, default_path
 from rules.reload import Rules
 from rules.rule import Rule
+from sculpt.alerts import Alarms
 from sculpt.bell import Bell
 from sculpt.config import OWN_LIMIT
 from sculpt.guard import Guard
@@ -148,6 +149,7 @@ def run(
     wanted: Wanted,
     *,
     watchers: Sequence[Watcher] = (),
+    alarms: Alarms | None = None,
     control: Steering | None = None,
     judge_of: Callable[[Asked, Host], Judge] | None = None,
     host: Host | None = None,
@@ -159,6 +161,7 @@ def run(
 
     Args:
         watchers: told of each step of each workload, one at a time; what befalls one of them is told once and ends nothing.
+        alarms: what raises alerts, where the settings are not the usual.
         control: pauses and ends the run.
         judge_of: opens what a workload is judged by; its metrics, or a proxy, unless given.
         folder: where records are kept; ``sculpt.records.default_folder`` unless given.
@@ -182,7 +185,7 @@ def run(
         common = Common(
             here, transactions, library, wanted.guard, wanted.rules, wanted.follow, wanted.seed, wanted.command,
             wanted.interval_s, max(len(first), len(wanted.targets)), watching, steering.is_paused,
-            steering.on_exit_of, log, _memory(stack, wanted, transactions, watching),
+            steering.on_exit_of, log, _memory(stack, wanted, transactions, watching), alarms or Alarms(),
         )  # fmt: skip
         return _Run(wanted, common, opened, bell, steering).go(first)
 

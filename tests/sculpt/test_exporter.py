@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from sculpt import alert_settings, exporter
 from sculpt.actuator import Done
 from sculpt.alert_settings import AlertSettings, with_options
 from sculpt.alerting import Alerting, open_alerting
-from sculpt.alerts import KINDS, Alert, alert_data
+from sculpt.alerts import KINDS, Alert, alert_data, with_alerts
 from sculpt.candidates import Candidate
 from sculpt.errors import AlertSettingsError, SculptError
 from sculpt.exporter import AT_ONCE, MOST_NAME, MOST_WORKLOADS, Exporter, Metrics
@@ -280,15 +281,22 @@ def test_there_are_no_threads_before_the_first_step(tmp_path: Path) -> None:
     assert threading.active_count() == before
 
 
-def test_who_watches_hears_of_all_and_others_of_what_they_asked_for(tmp_path: Path) -> None:
-    heard: list[Alert] = []
+def test_only_what_is_asked_for_goes_out(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    alerting = open_alerting(AlertSettings(log=str(log), kinds=("blind",)), hear=heard.append)
+    alerting = open_alerting(AlertSettings(log=str(log), kinds=("blind",)))
     for n in range(5):
         alerting(record(1000.0 + 5 * n, reward=None))
     assert alerting.close() == ()
-    assert [alert.kind for alert in heard] == ["lost", "blind"]
-    assert len(log.read_text().splitlines()) == 1
+    assert [json.loads(line)["kind"] for line in log.read_text().splitlines()] == ["blind"]
+
+
+def test_what_the_run_has_raised_is_not_raised_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    alerting = open_alerting(AlertSettings(log=str(log)))
+    for raised in ((), (Alert(1000.0, "redis", "jump", "notice", "as the run says"),)):
+        alerting(with_alerts(record(), raised))
+    assert alerting.close() == ()
+    assert [json.loads(line)["text"] for line in log.read_text().splitlines()] == ["as the run says"]
 
 
 def test_what_was_not_delivered_is_told_at_the_end() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from ui.commands.sculpt_asked import Options, order
 from ui.commands.sculpt_report import report_command
 
 if TYPE_CHECKING:
+    from sculpt.alerting import Alerting
     from sculpt.loop import Record
     from sculpt.session import Ended, Wanted
     from sculpt.watchers import Watcher
@@ -166,9 +166,8 @@ def sculpt_command(
         webhook=alert_webhook,
         prometheus=prometheus,
         mode=asked.mode,
-        as_json=as_json,
     ) as alerting:
-        ended = _run(asked.wanted, [alerting], as_json=as_json, live=not (as_json or no_live), socket=socket)
+        ended = _run(asked.wanted, alerting, as_json=as_json, live=not (as_json or no_live), socket=socket)
     _tell_end(ended, as_json=as_json)
 
 
@@ -191,13 +190,14 @@ sculpt.command("report")(report_command)
 sculpt_control.add_to(sculpt)
 
 
-def _run(wanted: Wanted, watchers: Sequence[Watcher], *, as_json: bool, live: bool, socket: str) -> Ended:
+def _run(wanted: Wanted, alerting: Alerting, *, as_json: bool, live: bool, socket: str) -> Ended:
     from hal.host import LinuxHost
     from sculpt.session import run
     from ui.commands.sculpt_running import around
 
     with around(wanted, _print_data if as_json else _Lines(), live=live, socket=socket) as given:
-        return run(wanted, watchers=[*given.watchers, *watchers], control=given.control, host=LinuxHost())
+        watchers: tuple[Watcher, ...] = (*given.watchers, alerting)
+        return run(wanted, watchers=watchers, alarms=alerting.alarms, control=given.control, host=LinuxHost())
 
 
 def _print_data(record: Record) -> None:

@@ -13,7 +13,6 @@ from ui import options
 
 if TYPE_CHECKING:
     from sculpt.alerting import Alerting
-    from sculpt.alerts import Alert
 
 AlertLog = Annotated[
     str | None,
@@ -54,7 +53,6 @@ def alerting_for(
     webhook: str | None,
     prometheus: str | None,
     mode: str,
-    as_json: bool,
 ) -> Iterator[Alerting]:
     """Yield the watcher that a configuration's table and the options ask for; what it could not deliver is told at the end.
 
@@ -62,7 +60,7 @@ def alerting_for(
         OptionError, AlertSettingsError: one of them makes no sense.
     """
     from sculpt.alert_settings import settings_of, with_options
-    from sculpt.alerting import open_alerting, unheard
+    from sculpt.alerting import open_alerting
     from ui.commands.tool import tool_version
 
     settings = with_options(
@@ -73,7 +71,7 @@ def alerting_for(
         prometheus=prometheus,
     )
     about = {"version": tool_version(), "mode": mode}
-    alerting = open_alerting(settings, about=about, hear=unheard if as_json else _show)
+    alerting = open_alerting(settings, about=about)
     if alerting.address:
         typer.echo(f"metrics: {alerting.address}", err=True)
     try:
@@ -93,15 +91,3 @@ def _words(command: str | None) -> list[str] | None:
     if not words:
         raise options.OptionError("--alert-command: it is empty", remedy="Name a program; there is no shell.")
     return words
-
-
-def _show(alert: Alert) -> None:
-    """Print what no single step shows; the rest is printed with its step."""
-    from rich.text import Text
-
-    from sculpt.alerts import COLLAPSE, NOTICE
-    from ui.output import console
-
-    if alert.kind == COLLAPSE:
-        style = "green" if alert.severity == NOTICE else "bold red"
-        console().print(Text(f"         ! {alert.workload}: {alert.text}", style=style))
