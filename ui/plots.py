@@ -19,6 +19,8 @@ from ui.markup import Node, el, short
 COLUMNS = 450
 """More detail than this across is not seen."""
 _WIDTH = 1000
+_LABEL = 0.16
+"""Of the width of a telephone's page, what a time of day takes."""
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 type Points = list[tuple[float, float]]
@@ -176,11 +178,19 @@ class Plot:
         self._below([(value, str(value)) for value in values])
 
     def _below(self, labels: Sequence[tuple[float, str]]) -> None:
-        y = self.top + self.height + self._bottom + 14
+        y, free = self.top + self.height + self._bottom + 14, 0.0
         for at, words in labels:
             share = self.x.share(at)
-            anchor = "start" if share < 0.08 else "end" if share > 0.92 else "middle"
-            self._parts.append(el("text", words, class_="scale", x=percent(share), y=y, text_anchor=anchor))
+            anchor, left = (
+                ("start", share)
+                if share < 0.08
+                else ("end", share - _LABEL)
+                if share > 0.92
+                else ("middle", share - _LABEL / 2)
+            )
+            if left >= free:  # where a telephone has no room for all of them some are left out
+                self._parts.append(el("text", words, class_="scale", x=percent(share), y=y, text_anchor=anchor))
+                free = left + (_LABEL if len(words) > 3 else 0.0)
         self._bottom += 20
 
     def _y(self, value: float) -> float:

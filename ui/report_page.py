@@ -7,7 +7,7 @@ load or run anything, should one ever get through.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -28,6 +28,8 @@ _SIGNS = {
     "promoted": "kept", "made": "made", "confirmed": "kept", "recalled": "kept", "rolled back": "back", "undecided": "even",
 }  # fmt: skip
 _HEIGHT = 190
+_BRIEF = 24
+"""Characters that a table always has room for side by side."""
 
 
 def page(story: Story, now: Now) -> str:
@@ -85,13 +87,19 @@ def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Node]])
     if not rows:
         return None
     more = f" (the latest {MOST_ROWS} of {len(rows)})" if len(rows) > MOST_ROWS else ""
-    head = el("tr", *(el("th", name, scope="col", role="columnheader") for name in columns), role="row")
+    head = el("tr", *(_cell("th", name, scope="col", role="columnheader") for name in columns), role="row")
     body = [
-        el("tr", *(el("td", cell, data_label=name, role="cell") for name, cell in zip(columns, row, strict=True)), role="row")
+        el("tr", *(_cell("td", cell, data_label=name, role="cell") for name, cell in zip(columns, row, strict=True)), role="row")
         for row in rows[-MOST_ROWS:]
     ]  # fmt: skip
     parts = el("thead", head, role="rowgroup"), el("tbody", *body, role="rowgroup")
     return el("table", el("caption", caption + more), *parts, role="table")
+
+
+def _cell(tag: str, content: Node, **attributes: str) -> Element:
+    """Return a cell; what is short, such as a number, is not broken."""
+    brief = isinstance(content, str) and len(content) <= _BRIEF
+    return el(tag, content, class_="brief" if brief else None, **attributes)
 
 
 def _workload(told: Told, number: int, story: Story) -> Element:
@@ -151,7 +159,7 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot = Plot(f"{name}-reward", f"Reward of {told.name} over time", says, x, scale, _HEIGHT, top=16 * rows + 4)
     plot.bands([_band(one) for one in told.stretches])
     if known:
-        plot.grid(lambda value: f"{value:.4g}")
+        plot.grid(words.worth)
         plot.line(thin(series.t, series.reward, x, gaps=series.gaps))
     plot.marks([*_trial_marks(told), *_turn_marks(told), *_alert_marks(told)])
     plot.times()
@@ -161,7 +169,7 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
     yield _figure(plot, text, _legend(told))
 
 
-def _beyond(values: Sequence[float], scale: Scale) -> str:
+def _beyond(values: Sequence[float], scale: Scale, show: Callable[[float], str] = words.worth) -> str:
     """Return how many values a scale leaves out; "" where it holds all."""
     beyond = sum(not scale.low <= one <= scale.high for one in values)
     return (
@@ -169,6 +177,10 @@ def _beyond(values: Sequence[float], scale: Scale) -> str:
         if beyond
         else ""
     )
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
 
 
 def _band(one: Stretch) -> Band:
@@ -234,7 +246,9 @@ def _budget(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot.line(thin(series.t, series.budget, x, gaps=series.gaps), "line other")
     plot.times()
     yield el("h3", "Budget left")
-    yield _figure(plot, f"What might still be lost, in seconds of the baseline's worth. {says}{_beyond(known, scale)}")
+    yield _figure(
+        plot, f"What might still be lost, in seconds of the baseline's worth. {says}{_beyond(known, scale, words.span)}"
+    )
 
 
 def _own(told: Told, name: str, x: Scale) -> Iterator[Node]:
@@ -249,7 +263,7 @@ def _own(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot.line(thin(series.t, series.own, x, gaps=series.gaps), "line other")
     plot.times()
     yield el("h3", "Own cost")
-    yield _figure(plot, f"CPU time of the loop itself, of one core (1 is 100 %). {says}{_beyond(known, scale)}")
+    yield _figure(plot, f"CPU time of the loop itself, of one core. {says}{_beyond(known, scale, _share)}")
 
 
 # --- tables

@@ -57,7 +57,9 @@ def gain_words(gain: Gain | None) -> str:
 
 def worth(value: float | None) -> str:
     """Return a reward: it has no unit that is known here."""
-    return "not measured" if value is None else f"{value:.6g}"
+    if value is None:
+        return "not measured"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.6g}"
 
 
 def day(t: float) -> str:
@@ -248,7 +250,7 @@ def cost_words(trials: Sequence[Trial]) -> str:
     if not known:
         return "not measured"
     lost, won = sum(one for one in known if one > 0), -sum(one for one in known if one < 0)
-    words = f"{span(lost)} of what was kept's worth lost, {span(won)} won meanwhile"
+    words = f"lost what {span(lost)} of what was kept are worth, won what {span(won)} are"
     missing = len(trials) - len(known)
     return words + (f" ({count(missing, 'trial')} not measured)" if missing else "")
 

@@ -158,3 +158,49 @@ def test_a_report_of_nothing_says_so(environment: dict[str, str]) -> None:
     done = dna(environment, "sculpt", "report")
     assert done.returncode == 1
     assert "there is no run" in done.stderr
+
+
+@pytest.fixture
+def recorded(environment: dict[str, str], tmp_path: Path) -> str:
+    """Return the name of a run whose records are there."""
+    found = ROOT / "tests/sculpt/runs/random-access.jsonl"
+    name = json.loads(found.read_text().splitlines()[0])["run"]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / f"{name}.jsonl").write_bytes(found.read_bytes())
+    return str(name)
+
+
+def test_a_report_is_text_data_or_a_page(environment: dict[str, str], recorded: str, tmp_path: Path) -> None:
+    text = dna(environment, "sculpt", "report", recorded[:12])
+    assert "memory.huge_pages_for_random_access" in text.stdout
+    data = json.loads(dna(environment, "sculpt", "report", "--json").stdout)
+    assert [one["outcome"] for one in data["workloads"][0]["trials"]] == ["promoted", "made", "promoted"]
+    page = dna(environment, "sculpt", "report", "--html", "-")
+    assert page.stdout.startswith("<!doctype html>")
+    file = tmp_path / "report.html"
+    done = dna(environment, "sculpt", "report", "--html", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "report.html" in done.stderr
+    assert file.read_text() == page.stdout
+
+
+def test_runs_are_listed_and_what_is_not_there_is_named(
+    environment: dict[str, str], recorded: str, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "20270101-000000-1.jsonl").write_text("no record\n")
+    listed = dna(environment, "sculpt", "report", "--list")
+    assert recorded in listed.stdout
+    assert "no record of a run" in listed.stdout
+    runs = json.loads(dna(environment, "sculpt", "report", "--list", "--json").stdout)
+    assert [one["identity"] for one in runs] == [recorded, "20270101-000000-1"]
+    for arguments, words in (
+        ([recorded, "--workload", "nobody"], "There is: rc."),
+        (["20270101"], "no record of a run"),
+        (["1999"], "there is no run"),
+        ([recorded, "--html", str(tmp_path / "nowhere" / "x.html")], "nowhere"),
+        ([recorded, "--html", "-", "--json"], "--html"),
+    ):
+        done = dna(environment, "sculpt", "report", *arguments)
+        assert done.returncode != 0
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
