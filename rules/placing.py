@@ -58,6 +58,20 @@ def core_each(cpus: Iterable[Cpu]) -> tuple[Cpu, ...]:
     return tuple({cpu.core: cpu for cpu in sorted(cpus, key=lambda cpu: -cpu.os_index)}.values())
 
 
+def one_core(machine: Machine, workload: Workload) -> tuple[Cpu, ...]:
+    """Return the CPUs of one core that a workload may run on, the last near its memory: the first ones have most interrupts.
+
+    () where it may not run on more than that anyway.
+    """
+    own = usable(machine, workload)
+    near = [cpu for cpu in own if cpu.node == workload.home] or list(own)
+    if not near:
+        return ()
+    last = max(near, key=lambda cpu: cpu.os_index)
+    core = tuple(cpu for cpu in own if cpu.core == last.core)
+    return core if len(core) < len(own) else ()
+
+
 def demand(*workloads: Workload) -> float | None:
     """Return the cores that workloads keep busy together; None when that is not known."""
     cores = [workload.number("demand.cores") for workload in workloads]

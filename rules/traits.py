@@ -142,8 +142,18 @@ def latency_critical(word: Workload) -> Condition:
 
 
 def cpu_hog(word: Workload) -> Condition:
-    """It computes without pause: long slices, ended by the scheduler, half a CPU busy or more."""
-    return all_of(word.sched.slice_p90 > "2 ms", word.sched.voluntary_share < 0.5, word.demand.cores > 0.5)
+    """It computes without pause, half a CPU busy or more, and it is the scheduler that ends its slices, which are long.
+
+    Beside a service that preempts it they are as short as the service's pauses: then what tells is that it never waits for anything, and
+    neither answers nor wakes anybody.
+    """
+    undisturbed = word.sched.slice_p90 > "2 ms"
+    preempted = all_of(
+        word.sched.offcpu_share < 0.1,
+        not_above(word.demand.messages, "1000/s"),
+        not_above(word.demand.wakeups, "2000/s"),
+    )
+    return all_of(any_of(undisturbed, preempted), word.sched.voluntary_share < 0.5, word.demand.cores > 0.5)
 
 
 def serves_the_network(word: Workload) -> Condition:

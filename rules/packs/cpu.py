@@ -16,6 +16,7 @@ from rules.placing import (
     cpu_list,
     holds,
     node_for_both,
+    one_core,
     usable,
     widened,
 )
@@ -151,28 +152,75 @@ def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Mac
 
 @rule(
     priority=14,
-    expect="latency-p99 -50..0 %",
-    source="sched(7), SCHED_BATCH; Documentation/scheduler/sched-design-CFS.rst; "
-    "Documentation/scheduler/sched-nice-design.rst",
-    limits="Batch is a hint: a task that wakes seldom is preempted all the same. The nice value counts within a cgroup "
-    "only; between cgroups cgroup.cpu_weight does.",
+    expect="latency-p99 -80..-5 %",
+    source="sched(7), SCHED_IDLE and SCHED_BATCH; kernel commit 3c29e651e16d (a CPU that runs only idle tasks counts as "
+    "idle for who wakes); Documentation/scheduler/sched-nice-design.rst; Leverich and Kozyrakis, Reconciling High "
+    "Server Utilization and Sub-millisecond Quality-of-Service, EuroSys 2014",
+    limits="As idle, what computes stands still while the rest of the machine is busy, with whatever locks it holds. Within "
+    "a cgroup (or a session, with sched_autogroup) it gives way at once; between them only where a task is put when it "
+    "wakes is better, and cgroup.cpu_weight says who gets how much.",
 )
 @when(
-    cpu_hog(w),
-    latency_critical(o),
-    o.sched.runq_p99 > "1 ms",
+    latency_critical(w),
+    cpu_hog(o),
+    # An idle CPU is reached in some 50 us: who waits longer waits behind somebody.
+    w.sched.runq_p99 > "100 us",
     pair.shared_cpus > 0.5,
     none_of(pair.connections >= 1),
-    any_of(~w.realtime, ~w.nice.is_known),
-    not_above(w.nice, 0),
+    any_of(~o.realtime, ~o.nice.is_known),
+    not_above(o.nice, 0),
     # The machine is too full to keep them apart: that is the other rule's.
     (w.demand.cores + o.demand.cores) > m.cores * 0.7,
 )
-def batch_beside_interactive(workload: Workload) -> Iterator[Wish]:
-    """On a full machine a workload that computes yields to one that answers: batch tasks do not preempt when they wake, and a nice
-    value of 10 leaves them a tenth of the weight."""
-    yield s.cpu.policy(workload, "batch")
-    yield s.cpu.nice(workload, 10)
+def batch_work_yields(other: Workload) -> Iterator[Choice]:
+    """On a full machine a workload that computes yields to one that answers.
+
+    As idle it gives way to every normal task that wakes, in the middle of its slice, and CPUs on which nothing else runs count as free;
+    as batch with a nice value of 10 it keeps a tenth of the weight, and its slice.
+    """
+    yield choice(
+        "batch work",
+        Option("idle", (s.cpu.policy(other, "idle"),)),
+        Option("batch and nice", (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10)), "latency-p99 -50..0 %"),
+    )
+
+
+@rule(
+    priority=32,
+    expect="throughput +0..60 %; latency-p99 -40..0 %",
+    source="Ding et al., Gleaner: Mitigating the Blocked-Waiter Wakeup Problem for Virtualized Multicore Applications, "
+    "USENIX ATC 2014; Documentation/virt/guest-halt-polling.rst (what waking an idle virtual CPU costs)",
+    limits="Only as long as they do take turns: what could run at once then queues. One CPU is also all that they get of a "
+    "busy machine. On bare metal with shallow idle states there is less to gain.",
+)
+@when(
+    m.cpus >= 2,
+    movable(w),
+    w.demand.threads >= 2,
+    # Handing over is what it does: a wake-up for each 50 us of CPU time, from one to the other and back, ...
+    w.comm.wakeups_per_cpu_second > "20 k/s",
+    w.comm.outside_share < 0.1,
+    w.comm.reciprocity > 0.8,
+    # ... and never much more than one of them at work.
+    w.demand.cores > 0.2,
+    w.demand.cores <= 1.3,
+    has_room(),
+)
+def turns_on_one_core(workload: Workload, machine: Machine) -> Iterator[Choice | Wish]:
+    """Two that hand each other the work, and do nothing meanwhile, take turns on one CPU.
+
+    Each wake-up of another CPU is an interrupt, and for a CPU that sleeps the time to wake up, in a virtual machine by way of the
+    hypervisor: more than the work itself where that is a few microseconds. On one CPU it is a context switch.
+    """
+    core = one_core(machine, workload)
+    if not core:
+        return
+    one = s.cpu.affinity(workload, cpu_list(core[-1:]))
+    if len(core) == 1:
+        yield one
+        return
+    siblings = s.cpu.affinity(workload, cpu_list(core))
+    yield choice("taking turns", Option("one CPU", (one,)), Option("one core", (siblings,), "throughput +0..20 %"))
 
 
 @rule(

@@ -192,14 +192,62 @@ def test_nobody_is_kept_apart_without_need_or_room() -> None:
 
 def test_on_a_full_machine_who_computes_yields() -> None:
     hog, service = on(ONE_CACHE, {**HOG, "demand.cores": 7.0}), on(ONE_CACHE, SERVICE)
-    said = given(hog, service, machine=ONE_CACHE).ask(RULES)
-    assert said.settings("batch_beside_interactive") == {"cpu.policy": "batch", "cpu.nice": 10}
-    assert said.settings("batch_beside_interactive", on=said.situation.workloads[1]) == {}
+    said = given(service, hog, machine=ONE_CACHE).ask(RULES)
+    served, computing = said.situation.workloads
+    assert said.settings("batch_work_yields", on=computing) == {"cpu.policy": "idle"}
+    assert said.settings("batch_work_yields", on=served) == {}
+    assert [option.name for option in said.advice.proposals[0].options] == ["idle", "batch and nice"]
     assert not said.fired("apart_from_noisy_neighbour")
     for change in ({"nice": 5}, {"realtime": True}, {"demand.cores": 1.0}, {"sched.voluntary_share": 0.9}):
-        assert not fires("batch_beside_interactive", {**hog, **change}, service, machine=ONE_CACHE), change
-    assert not fires("batch_beside_interactive", hog, {**service, "sched.runq_p99": "50 us"}, machine=ONE_CACHE)
-    assert not fires("batch_beside_interactive", hog, machine=ONE_CACHE)
+        assert not fires("batch_work_yields", service, {**hog, **change}, machine=ONE_CACHE), change
+    assert not fires("batch_work_yields", {**service, "sched.runq_p99": "20 us"}, hog, machine=ONE_CACHE)
+
+
+def test_who_computes_is_known_also_while_it_is_preempted_all_the_time() -> None:
+    service = on(ONE_CACHE, SERVICE)
+    chopped = {**HOG, "demand.cores": 7.0, "sched.slice_p90": "400 us", "sched.offcpu_share": 0.0, "demand.messages": 0}
+    assert fires("batch_work_yields", service, on(ONE_CACHE, chopped), machine=ONE_CACHE)
+    for change in ({"sched.offcpu_share": 0.5}, {"demand.messages": "50 k/s"}, {"demand.wakeups": "9 k/s"}):
+        assert not fires("batch_work_yields", service, on(ONE_CACHE, {**chopped, **change}), machine=ONE_CACHE), change
+
+
+# --- two that take turns
+
+TURNS: Mapping[str, Any] = {
+    "name": "pair",
+    "demand.threads": 2,
+    "demand.cores": 0.9,
+    "demand.resident": "4 MiB",
+    "comm.wakeups_per_cpu_second": "100 k/s",
+    "comm.outside_share": 0.0,
+    "comm.reciprocity": 1.0,
+}
+
+
+def test_two_that_take_turns_do_so_on_one_cpu() -> None:
+    said = given(on(ONE_CACHE, TURNS), machine=ONE_CACHE).ask(RULES)
+    assert said.settings("turns_on_one_core") == {"cpu.affinity": "15"}
+    assert [option.name for option in said.advice.proposals[0].options] == ["one CPU", "one core"]
+    alone = given(on(NO_SMT, TURNS), machine=NO_SMT).ask(RULES)
+    assert alone.settings("turns_on_one_core") == {"cpu.affinity": "7"}
+    assert not alone.advice.proposals[0].choice
+
+
+def test_what_runs_at_once_or_serves_others_is_not_put_on_one_cpu() -> None:
+    for change in (
+        {"demand.cores": 1.9},  # both are at work
+        {"demand.cores": 0.05},  # and here nobody
+        {"demand.threads": 1},
+        {"comm.wakeups_per_cpu_second": "3 k/s"},
+        {"comm.outside_share": 0.6},
+        {"comm.reciprocity": 0.3},  # a pipeline: each could go on while the next works
+        {"cpus.pinned": True},
+        {"realtime": True},
+        {"cpus": [3]},
+    ):
+        assert not fires("turns_on_one_core", {**on(ONE_CACHE, TURNS), **change}, machine=ONE_CACHE), change
+    assert not fires("turns_on_one_core", on(ONE_CORE, TURNS), machine=ONE_CORE)
+    assert not fires("turns_on_one_core", on(ONE_CACHE, TURNS), machine=ONE_CACHE, facts={"load": 0.95})
 
 
 # --- cores
