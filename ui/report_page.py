@@ -172,11 +172,9 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
 def _beyond(values: Sequence[float], scale: Scale, show: Callable[[float], str] = words.worth) -> str:
     """Return how many values a scale leaves out; "" where it holds all."""
     beyond = sum(not scale.low <= one <= scale.high for one in values)
-    return (
-        f" {beyond} of {len(values)} lie beyond the scale, up to {max(values):.6g} and down to {min(values):.6g}."
-        if beyond
-        else ""
-    )
+    if not beyond:
+        return ""
+    return f" {beyond} of {len(values)} lie beyond the scale; from {show(min(values))} to {show(max(values))} in all."
 
 
 def _share(value: float) -> str:
@@ -237,7 +235,7 @@ def _budget(told: Told, name: str, x: Scale) -> Iterator[Node]:
     known = [one for one in series.budget if math.isfinite(one)]
     if not known:
         return
-    scale = limits_of([0.0, *known])
+    scale = limits_of(known, holds=(0.0,))
     says = (
         f"From {words.span(known[0])} at first to {words.span(known[-1])} at the end; least {words.span(min(known))}."
     )
