@@ -120,6 +120,12 @@ def sculpt_command(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="Of what is drawn by lot.", show_default="1")
     ] = None,
+    no_memory: Annotated[
+        bool,
+        typer.Option(
+            "--no-memory", help="Begin with nothing known, quarantine too, and keep nothing of what is learned."
+        ),
+    ] = False,
     socket: Annotated[
         str,
         typer.Option(
@@ -157,6 +163,7 @@ def sculpt_command(
             packs,
             no_packs,
             seed,
+            no_memory,
         )
     )
     with sculpt_alerts.alerting_for(

@@ -38,6 +38,7 @@ class Options:
     packs: str | None = None
     no_packs: bool = False
     seed: int | None = None
+    no_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def order(given: Options) -> Order:
         seed=file.seed if given.seed is None else given.seed,
         command=tool_line(),
         own_limit=file.own_limit if given.own_limit is None else own_limit_of(given.own_limit),
+        remembers=not given.no_memory,
     )
     return Order(wanted, max((one.mode for one in targets), key=MODES.index), file.alerts)
 
