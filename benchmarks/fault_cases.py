@@ -62,8 +62,12 @@ class Scene:
         return [one.identity for one in self.place.journal.unfinished() if one.standing()]
 
     def undo_all(self) -> None:
+        """Take back all that stands."""
+        self.undo("--all")
+
+    def undo(self, *words: str) -> None:
         """Do what a user does after a crash."""
-        done = self.place.dna("undo", "--all")
+        done = self.place.dna("undo", *words)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -272,7 +276,8 @@ def killed(scene: Scene) -> State:
                 _wait_for_a_change(scene, one)
         one.kill()
     if scene.draw.random() < 0.5:
-        scene.undo_all()
+        scene.undo()
+        assert not scene.standing(), "one undo left something of a killed run"
         return scene.before
     with agent(scene.place, scene.goal) as following:
         following.wait_for(bool, "a first step of the next run")

@@ -101,7 +101,7 @@ def undo_command(
     dry_run: DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Take back what was changed: what was interrupted, else the last; or a given one, or all."""
+    """Take back what was changed: what was interrupted, or left by a loop that was killed, else the last; or a given one, or all."""
     from dna.export import dumps
     from hal.host import LinuxHost
     from hal.journal import Journal
@@ -282,8 +282,20 @@ def _to_undo(host: LinuxHost, journal: Journal, identity: str, *, last: bool, al
     standing = pending(journal)
     if all_:
         return standing
-    broken = [] if last else interrupted(journal, machine_id(host))
-    return broken or standing[:1]
+    if last:
+        return standing[:1]
+    broken = [*interrupted(journal, machine_id(host)), *_left_by_the_loop(host, journal)]
+    newest_first = sorted({one.identity: one for one in broken}.items(), reverse=True)
+    return [one for _, one in newest_first] or standing[:1]
+
+
+def _left_by_the_loop(host: LinuxHost, journal: Journal) -> Any:
+    """Return what a run of the loop that was killed left in force: all of it, since it was one configuration."""
+    from sculpt.records import default_folder
+    from sculpt.recovery import left_by_killed
+
+    is_there = any(one.title.startswith("sculpt ") for one in journal.unfinished())
+    return left_by_killed(host, journal, default_folder()) if is_there else []
 
 
 def _confirm(question: str) -> None:
