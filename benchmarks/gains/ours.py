@@ -35,6 +35,8 @@ from hal.undo import undo
 HOST = LinuxHost()
 QUIET, LEAST = 12, 20
 """The loop has converged when nothing happened in so many intervals, after so many at least."""
+OWN_LIMIT = "5%"
+"""Of one core: intervals of a second cost more than those of five, for which 1 % is the limit."""
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -185,7 +187,7 @@ def by_rules(tool: Tool, live: Live, *, watch_s: float) -> Configuration:
     advised = tool.run(*words, timeout_s=watch_s + 60)
     about: dict[str, Any] = {"advise": advised.stderr.strip()[-500:]} if advised.returncode else {}
     if plan.exists():
-        made = tool.run("apply", str(plan), timeout_s=120)
+        made = tool.run("apply", str(plan), "--yes", timeout_s=120)
         if made.returncode:
             about["apply"] = made.stderr.strip()[-500:]
     settings = tuple(setting for _, found in tool.standing() for setting in found)
@@ -197,8 +199,9 @@ def by_loop(tool: Tool, program: Program, live: Live, *, limit_s: float, seed: i
     """Return what ``dna sculpt --mode apply --on-exit keep`` has in force after it has converged, or at the time limit."""
     remember(live)
     began = time.monotonic()
-    words = ("--mode", "apply", "--on-exit", "keep", "--interval", f"{program.interval_s:g}", "--seed", str(seed))
-    words = (*_sculpt_targets(tool, program, live), *words, "--duration", f"{limit_s:g}")
+    modes = () if live.neighbours else ("--mode", "apply", "--on-exit", "keep")
+    words = (*_sculpt_targets(tool, program, live), *modes, "--own-limit", OWN_LIMIT, "--socket", "none", "--no-live")
+    words = (*words, "--interval", f"{program.interval_s:g}", "--seed", str(seed), "--duration", f"{limit_s:g}")
     process = tool.run("sculpt", *words, timeout_s=limit_s + 60, is_done=lambda: has_converged(tool))
     remember(live)
     settings = tuple(setting for _, found in tool.standing() for setting in found)
@@ -208,12 +211,21 @@ def by_loop(tool: Tool, program: Program, live: Live, *, limit_s: float, seed: i
 
 
 def _sculpt_targets(tool: Tool, program: Program, live: Live) -> list[str]:
-    return ["--pid", str(live.target), "--metric", live.metric]
+    """Return the target with its metric; what runs beside it is watched, and named to the guard as one that yields."""
+    if not live.neighbours:
+        return ["--pid", str(live.target), "--metric", live.metric]
+    config = tool.folder / "run.toml"
+    watched = "".join(f'[[target]]\npid = {pid}\nmode = "observe"\n' for pid in live.neighbours.values())
+    config.write_text(
+        f'[[target]]\npid = {live.target}\nmode = "apply"\non_exit = "keep"\nmetrics = ["{live.metric}"]\n'
+        f"{watched}[guard]\nneighbours = {json.dumps(list(live.neighbours))}\n"
+    )
+    return ["--config", str(config)]
 
 
 def has_converged(tool: Tool) -> bool:
     """Tell whether nothing was tried, and nothing ended, in the latest intervals."""
-    steps = _steps(tool)
+    steps = _target_steps(_records(tool))
     quiet = steps[-QUIET:]
     return len(steps) >= LEAST and all(
         not line["decision"]["event"] and line["decision"]["state"] == "hold" and line["reward"] is not None
@@ -221,8 +233,11 @@ def has_converged(tool: Tool) -> bool:
     )
 
 
-def _steps(tool: Tool) -> list[dict[str, Any]]:
-    return [line for line in _records(tool) if "decision" in line]
+def _target_steps(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps of the target; what is only watched has no reward."""
+    steps = [line for line in lines if "decision" in line]
+    served = {line["joined"]["workload"] for line in lines if line.get("joined", {}).get("mode") == "apply"}
+    return [line for line in steps if line.get("workload") in served] if served else steps
 
 
 def _records(tool: Tool) -> list[dict[str, Any]]:
@@ -237,7 +252,7 @@ def _records(tool: Tool) -> list[dict[str, Any]]:
 def told(tool: Tool) -> dict[str, Any]:
     """Return what the records of the last run say: each trial and what became of it."""
     lines = _records(tool)
-    steps = [line for line in lines if "decision" in line]
+    steps = _target_steps(lines)
     events = [
         {
             "step": number,

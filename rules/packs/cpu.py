@@ -135,19 +135,14 @@ def pair_together(workload: Workload, other: Workload, machine: Machine) -> Iter
 def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Machine) -> Iterator[Choice]:
     """A service that waits for CPUs behind a neighbour that computes is kept apart from it, as far as the machine allows.
 
-    Each gets whole nodes, caches or cores, whichever is widest. Where CPUs are to stay open to both, the neighbour as a batch
-    task at least does not preempt.
+    Each gets whole nodes, caches or cores, whichever is widest. Where CPUs are to stay open to both, the neighbour yields: as an idle task
+    it gives way at once, as a batch task it at least does not preempt.
     """
     found = away_from(machine, workload, other)
     if found is None:
         return
     apart = (s.cpu.affinity(workload, _listed(found.victim)), s.cpu.affinity(other, _listed(found.neighbour)))
-    yielding = (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10))
-    yield choice(
-        "noisy neighbour",
-        Option(f"no {found.level} shared", apart),
-        Option("the neighbour yields", yielding, "latency-p99 -50..0 %"),
-    )
+    yield choice("noisy neighbour", Option(f"no {found.level} shared", apart), *_yielding(other))
 
 
 @rule(
@@ -178,11 +173,7 @@ def batch_work_yields(other: Workload) -> Iterator[Choice]:
     As idle it gives way to every normal task that wakes, in the middle of its slice, and CPUs on which nothing else runs count as free;
     as batch with a nice value of 10 it keeps a tenth of the weight, and its slice.
     """
-    yield choice(
-        "batch work",
-        Option("idle", (s.cpu.policy(other, "idle"),)),
-        Option("batch and nice", (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10)), "latency-p99 -50..0 %"),
-    )
+    yield choice("batch work", *_yielding(other))
 
 
 @rule(
@@ -300,3 +291,11 @@ def widen_the_pin(workload: Workload, machine: Machine) -> Iterator[Wish]:
 
 def _listed(cpus: tuple[int, ...]) -> str:
     return ",".join(map(str, cpus))
+
+
+def _yielding(other: Workload) -> tuple[Option, Option]:
+    """Return the ways in which work that can wait makes room, the one that does most first."""
+    return (
+        Option("it is idle", (s.cpu.policy(other, "idle"),), "latency-p99 -80..-5 %"),
+        Option("it is batch", (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10)), "latency-p99 -50..0 %"),
+    )

@@ -156,7 +156,11 @@ def test_a_service_is_kept_apart_from_who_computes_beside_it() -> None:
     service, hog = said.situation.workloads
     assert said.settings("apart_from_noisy_neighbour", on=service) == {"cpu.affinity": "0-63"}
     assert said.settings("apart_from_noisy_neighbour", on=hog) == {"cpu.affinity": "64-127"}
-    assert [option.name for option in said.advice.proposals[0].options] == ["no node shared", "the neighbour yields"]
+    assert [option.name for option in said.advice.proposals[0].options] == [
+        "no node shared",
+        "it is idle",
+        "it is batch",
+    ]
 
 
 def test_on_one_cache_they_share_no_core() -> None:
@@ -196,7 +200,7 @@ def test_on_a_full_machine_who_computes_yields() -> None:
     served, computing = said.situation.workloads
     assert said.settings("batch_work_yields", on=computing) == {"cpu.policy": "idle"}
     assert said.settings("batch_work_yields", on=served) == {}
-    assert [option.name for option in said.advice.proposals[0].options] == ["idle", "batch and nice"]
+    assert [option.name for option in said.advice.proposals[0].options] == ["it is idle", "it is batch"]
     assert not said.fired("apart_from_noisy_neighbour")
     for change in ({"nice": 5}, {"realtime": True}, {"demand.cores": 1.0}, {"sched.voluntary_share": 0.9}):
         assert not fires("batch_work_yields", service, {**hog, **change}, machine=ONE_CACHE), change
