@@ -21,7 +21,7 @@ from sculpt.errors import SculptError
 from sculpt.records import SCHEMA
 from sculpt.told import Alerted, Block, Gain, Kept, Series, Stretch, Told, Trial, Turn, Worth, worth_of
 
-ENDINGS = ("promoted", "made", "rolled back", "undecided", "confirmed", "phase", "blind", "gone")
+ENDINGS = ("promoted", "made", "rolled back", "undecided", "confirmed", "phase", "blind", "gone", "held")
 """Events that end a trial."""
 BEFORE = 6
 """What was seen before a trial is the mean of so many measurements at most."""
@@ -423,10 +423,12 @@ class _Teller:
         self.turns.append(Turn(self.time, event, text(decision.get("candidate")), because))
 
     def _alert(self, step: Mapping[str, Any]) -> None:
-        alerts = step.get("alerts")
-        for alert in alerts if isinstance(alerts, list) else []:
-            words = text(alert.get("text")) if isinstance(alert, dict) else text(alert)
-            kind = text(alert.get("kind")) if isinstance(alert, dict) else ""
+        """Note the alerts that were raised; of a step that has none what it says by itself."""
+        raised, said = step.get("raised"), step.get("alerts")
+        for alert in raised if isinstance(raised, list) and raised else said if isinstance(said, list) else []:
+            about = _mapping(alert)
+            words = text(about.get("text")) if about else text(alert)
+            kind = ", ".join(part for part in (text(about.get("kind")), text(about.get("severity"))) if part)
             before = self.alerts.get(words)
             first, times = (self.time, 0) if before is None else (before.first, before.times)
             self.alerts[words] = Alerted(words, kind, first, self.time, times + 1)

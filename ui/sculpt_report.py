@@ -15,7 +15,7 @@ from rich.text import Text
 from sculpt.aftermath import Now
 from sculpt.listing import Brief
 from sculpt.story import Story
-from sculpt.told import Told
+from sculpt.told import Alerted, Told
 from ui import sculpt_words as words
 from ui.glyphs import DIM, STRONG, Glyphs
 from ui.units import plain
@@ -73,11 +73,12 @@ def _workload(told: Told, glyphs: Glyphs) -> Iterator[RenderableType]:
         [f"{words.hour(one.t)} {words.turn_words(one)}" for one in words.turns_apart(told)],
         glyphs,
     )
-    yield from _listed("alerts:", [_alert(one.first, one.text, one.times) for one in told.alerts], glyphs)
+    yield from _listed("alerts:", [_alert(one) for one in told.alerts], glyphs)
 
 
-def _alert(first: float, text: str, times: int) -> str:
-    return f"{words.hour(first)} {text}" + (f" ({times} times)" if times > 1 else "")
+def _alert(one: Alerted) -> str:
+    kind = f" [{one.kind}]" if one.kind else ""
+    return f"{words.hour(one.first)}{kind} {one.text}" + (f" ({one.times} times)" if one.times > 1 else "")
 
 
 def _pairs(pairs: Iterable[tuple[str, str]], glyphs: Glyphs) -> RenderableType:

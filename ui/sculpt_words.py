@@ -25,6 +25,7 @@ EVENTS = {
     "blind": "no measurement",
     "novel": "unlike anything known",
     "gone": "no longer proposed",
+    "held": "held off",
 }
 """Events of a decision, for people."""
 ENDS = {

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rl.decision import EVENTS
 from sculpt.errors import SculptError
-from sculpt.story import read_story, tell
+from sculpt.story import ENDINGS, read_story, tell
 from tests.sculpt.telling import END, HEAD, START, lines, step, story, trial
 
 RATE = "throughput=file:/rate"
@@ -148,12 +149,18 @@ def test_missing_late_blind_and_novel_are_counted() -> None:
     assert [(one.event, one.times) for one in told.turns] == [("blind", 1), ("novel", 2)]
 
 
-def test_alerts_are_told_once_as_text_or_with_their_kind() -> None:
-    steps = [step(0, alerts=["full"]), step(1, alerts=["full", {"kind": "lost", "text": "theirs", "t": 1}])]
+def test_every_event_of_a_decision_has_its_place() -> None:
+    apart = {"trial", "recalled", "novel"}
+    assert set(ENDINGS) | apart == set(EVENTS)
+
+
+def test_alerts_are_told_once_with_their_kind_where_they_were_raised() -> None:
+    raised = [{"kind": "lost", "text": "theirs", "t": 1}]
+    steps = [step(0, alerts=["full"]), step(1, alerts=["full"], raised=[]), step(2, alerts=["said too"], raised=raised)]
     told = story(steps).workloads[0]
     assert [(one.text, one.kind, one.times, one.first) for one in told.alerts] == [
         ("full", "", 2, START),
-        ("theirs", "lost", 1, START + 2),
+        ("theirs", "lost", 1, START + 4),
     ]
 
 

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rl.decision import EVENTS
 from sculpt.aftermath import Now, Standing
 from sculpt.story import Story, read_story, tell
 from tests.sculpt.telling import END, HEAD, lines, step, story, trial
+from ui import sculpt_words as words
 from ui.glyphs import ASCII, UNICODE
 from ui.report_page import POLICY, page
 from ui.sculpt_report import report, report_json
@@ -78,7 +80,9 @@ def hostile() -> Story:
 
     extra = {"candidates": {HOSTILE: {"because": HOSTILE, "settings": [HOSTILE], "one_way": True}}, "why_not": HOSTILE}
     head = {**spoil(HEAD), "schema": HEAD["schema"]}
-    records = [{**spoil(one), **extra, "alerts": [HOSTILE, {"kind": HOSTILE, "text": HOSTILE}]} for one in spoilt]
+    records = [
+        {**spoil(one), **extra, "alerts": [HOSTILE], "raised": [{"kind": HOSTILE, "text": HOSTILE}]} for one in spoilt
+    ]
     return tell(lines(*records, {"end": {"why": HOSTILE, "in_force": HOSTILE, "on_exit": HOSTILE}}, head=head))
 
 
@@ -91,8 +95,8 @@ def test_every_decision_of_a_recorded_run_is_told_on_the_terminal_and_on_the_pag
     assert [one.outcome for one in workload.trials] == ["promoted", "made", "promoted"]
     for text in (shown(told), Seen(page(told, NOW)).text):
         for one in workload.trials:
-            for words in (one.candidate, one.chosen, one.why, *one.proposed, *one.held):
-                assert squeezed(words) in squeezed(text)
+            for said in (one.candidate, one.chosen, one.why, *one.proposed, *one.held):
+                assert squeezed(said) in squeezed(text)
         for alert in workload.alerts:
             assert squeezed(alert.text) in squeezed(text)
         assert "+104.1%(+31.1%to+217.7%),6blocks" in squeezed(text)
@@ -134,6 +138,10 @@ def test_a_run_that_goes_on_a_killed_one_and_an_empty_one() -> None:
         assert "1 line of the records could not be read" in tellers(cut, NOW)
 
 
+def test_every_event_has_words() -> None:
+    assert set(EVENTS) == set(words.EVENTS)
+
+
 def test_several_workloads_are_told_one_by_one() -> None:
     other = [dict(one, workload="server") for one in trial(0, "near", outcome="rolled back")]
     told = story(trial(0, "huge"), other, END)
@@ -155,8 +163,8 @@ def test_no_name_can_become_markup_or_reach_the_terminal() -> None:
     assert text.count("<style>") == text.count("</style>") == 1
     assert "<script>alert(1)</script>" in seen.text, "it is told, as a text"
     text.encode("utf-8")
-    for words in (text, shown(hostile(), STANDING)):
-        assert not {"\x1b", "\u202e"} & set(words)
+    for told in (text, shown(hostile(), STANDING)):
+        assert not {"\x1b", "\u202e"} & set(told)
 
 
 def test_the_page_needs_nothing_and_forbids_everything() -> None:
