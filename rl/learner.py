@@ -44,7 +44,7 @@ FALLEN = 0.7
 TOLD = 0.05
 """Chance that the limits of a gain, as told, miss it; whatever the trial itself goes by."""
 CHECK_DOUBT = 0.3
-CHECK_BLOCKS = 12
+CHECK_BLOCKS = 24
 """Chance of error in finding that what is kept still pays, or no longer, and most blocks to find out in: the first was proven before, and
 the other needs no proof."""
 
@@ -327,8 +327,8 @@ class Learner:
         return 1 - NormalDist(mean, deviation).cdf(self.patience.worth)
 
     def _block_s(self, seen: Seen) -> float:
-        """Return how long a candidate is in force in one block."""
-        return seen.interval_s * 2 * (self.design.settle + self.design.measure)
+        """Return for how long a candidate may hurt before one could know: two stretches of it, and the return."""
+        return seen.interval_s * (2 * (self.design.settle + self.design.measure) + self.design.settle)
 
     def _begin(self, seen: Seen, chosen: Chosen) -> Decision:
         self._seed += 1

@@ -1,8 +1,10 @@
 """Trials in randomised paired blocks: baseline and candidate in turn, so that what drifts meets both.
 
-A block is A B B A or B A A B, drawn by a coin: within it a linear drift cancels. Each stretch begins with a settling time that
-does not count. What comes of a block is one difference of mean logarithms; differences are judged by ``rl.sequential``. A change
-that cannot be flipped back is judged once, before against after, with the drift before it allowed for, and said to be.
+A block is A B or B A, drawn by a coin of its own: so where the two are alike, each difference is as likely to be positive as negative
+whatever the noise is like (autocorrelated, heavy-tailed, drifting), and independent of the others' signs; a drift meets both alike in
+the long run, and widens the spread. Each stretch begins with a settling time that does not count, unless the same side was in force
+before it. What comes of a block is one difference of mean logarithms; differences are judged by ``rl.sequential``. A change that cannot be
+flipped back is judged once, before against after, with the drift before it allowed for, and said to be.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from rl.sequential import Evidence, evidence, expected
 
 A, B = "A", "B"
 """The baseline, and the candidate."""
-ORDERS = ((A, B, B, A), (B, A, A, B))
-LEAST_FUTILE = 3
+ORDERS = ((A, B), (B, A))
+SETTLING_EXCUSES = 1.5
+"""A measurement that does not count ends a trial when it is below so many times the hard limit."""
+LEAST_FUTILE = 4
 """Blocks before a trial can end because nothing is to be hoped of it."""
 RUNNING, PROMOTED, INFERIOR, HARD_LIMIT, UNDECIDED = "running", "promoted", "inferior", "hard limit", "undecided"
 
@@ -42,8 +46,8 @@ class Design:
     """A gain below this is not worth looking for: a trial in which more is no longer likely ends undecided."""
     likely: float = 0.5
     """How many standard errors above what was measured is still likely; more where blocks are few."""
-    least_blocks: int = 2
-    most_blocks: int = 30
+    least_blocks: int = 3
+    most_blocks: int = 60
     limits: Limits = field(default_factory=Limits)
 
 
@@ -89,7 +93,7 @@ class Trial:
         )
         if not candidate or not baseline:
             return self.evidence.mean
-        share = min(len(candidate) / 2, 1.0)
+        share = min(len(candidate) / self.order.count(B), 1.0)
         present = sum(candidate) / len(candidate) - sum(baseline) / len(baseline)
         return (len(self.differences) * self.evidence.mean + share * present) / (len(self.differences) + share)
 
@@ -107,12 +111,19 @@ class Trial:
         if self.outcome != RUNNING or not math.isfinite(reward) or reward <= 0:
             return self
         if self.settled < self.design.settle:
-            cost = (math.log(reward) - self.before,) if math.isfinite(self.before) else ()
-            return replace(self, settled=self.settled + 1, dropped=(*self.dropped, *cost))
+            return self._settle(math.log(reward))
         taken = replace(self, current=(*self.current, math.log(reward)))
         if taken._is_beyond_the_hard_limit():
             return replace(taken, outcome=HARD_LIMIT)
         return taken._end_stretch() if len(taken.current) == self.design.measure else taken
+
+    def _settle(self, value: float) -> Trial:
+        """Leave out a measurement, unless not even settling explains it."""
+        cost = (value - self.before,) if math.isfinite(self.before) else ()
+        taken = replace(self, settled=self.settled + 1, dropped=(*self.dropped, *cost))
+        if self.side == B and cost and cost[0] < SETTLING_EXCUSES * self.design.limits.hard:
+            return replace(taken, current=(value,), outcome=HARD_LIMIT)
+        return taken
 
     def _is_beyond_the_hard_limit(self) -> bool:
         """One measurement of the candidate against all of the baseline in this block, or what was last before it."""

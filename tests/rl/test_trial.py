@@ -1,4 +1,4 @@
-"""Trials: paired blocks cancel drift, end in time, and promote what is no better no oftener than they say."""
+"""Trials: paired blocks meet drift alike, end in time, and promote what is no better no oftener than they say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl.safety import Limits
 from rl.trial import HARD_LIMIT, INFERIOR, PROMOTED, RUNNING, UNDECIDED, A, B, Design, Trial, before_after, begin
 
 
@@ -47,9 +48,23 @@ def test_gains_are_promoted_and_losses_ended() -> None:
     assert np.mean([trial.evidence.mean for trial in better]) == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_linear_drift_cancels_exactly() -> None:
-    trial = run(machine(0.1, noise=0.0, drift=0.01), Design(settle=0, most_blocks=3, least_blocks=3), 1)
-    assert trial.differences == pytest.approx([0.1] * 3)
+def test_a_linear_drift_meets_both_sides_alike() -> None:
+    """It is for the candidate in one block and against it in another, by the coin, and by no more than it moves between stretches."""
+    trial = run(machine(0.1, noise=0.0, drift=0.01), Design(settle=0, most_blocks=60, least_blocks=60), 1)
+    assert set(np.round(trial.differences, 6)) == {0.09, 0.11}
+    assert trial.evidence.mean == pytest.approx(0.1, abs=4 * 0.01 / math.sqrt(60))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=24, max_size=24), st.integers(0, 1000), st.integers(0, 1000))
+def test_where_both_are_alike_only_the_coin_decides_for_whom_a_block_speaks(
+    noise: list[float], coin: int, other: int
+) -> None:
+    """So the signs are fair and independent whatever the noise is like: what the test's error rests on."""
+    design = Design(settle=0, least_blocks=12, most_blocks=12, limits=Limits(hard=-9.0))
+    blocks = []
+    for seed in (coin, other):
+        blocks.append(np.array(run(lambda _, time: math.exp(noise[time]), design, seed).differences))
+    assert np.abs(blocks[0]) == pytest.approx(np.abs(blocks[1]), abs=1e-12)
 
 
 def test_a_disaster_ends_at_once() -> None:
@@ -68,6 +83,13 @@ def test_a_disaster_ends_at_once_where_only_what_was_before_is_known() -> None:
     trial = trial.take(0.3).take(0.3)
     assert trial.outcome == HARD_LIMIT
     assert trial.so_far == pytest.approx(math.log(0.3))
+
+
+def test_settling_excuses_no_disaster() -> None:
+    trial = next(trial for seed in range(9) if (trial := begin(Design(), seed=seed, before=0.0)).side == B)
+    assert trial.take(math.exp(-0.5)).outcome == RUNNING
+    assert trial.take(math.exp(-0.6)).outcome == HARD_LIMIT
+    assert trial.take(math.exp(-0.6)).so_far == pytest.approx(-0.6)
 
 
 def test_what_is_not_worth_it_ends_early() -> None:
@@ -110,7 +132,7 @@ def test_each_side_gets_the_same_time_in_every_block(seed: int, settle: int, mea
     for block in range(5):
         assert abs(sides.count((block, A)) - sides.count((block, B))) <= settle
     flips = sum(one[1] != other[1] for one, other in pairwise(sides))
-    assert flips >= 10
+    assert flips >= 5
 
 
 def series(level: float, count: int, seed: int, *, slope: float = 0.0, start: int = 0) -> list[float]:
