@@ -83,16 +83,8 @@ class ControlServer:
     _woken: socket.socket | None = None
 
     def __enter__(self) -> ControlServer:
-        if self.place is None:
-            return self
-        try:
-            self._listener = self._listening(self.place)
-        except (OSError, ControlError) as error:
-            self.warn(f"no control socket, so `dna sculpt status` does not see this run: {_words(error)}")
-            self._unmake()
-            return self
-        self._woken, self._waker = socket.socketpair()
-        self.control.when_begun(self._start)
+        if self.place is not None:
+            self.control.when_begun(self._begin)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -109,6 +101,19 @@ class ControlServer:
                 self.place.unlink()
         self._unmake()
 
+    def _begin(self) -> None:
+        """Listen, and serve; only now: a command that is launched must be forked before there is another thread."""
+        assert self.place is not None
+        try:
+            self._listener = self._listening(self.place)
+        except (OSError, ControlError) as error:
+            self.warn(f"no control socket, so `dna sculpt status` does not see this run: {_words(error)}")
+            self._unmake()
+            return
+        self._woken, self._waker = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
     def _listening(self, place: Path, *, tries: int = 3) -> socket.socket:
         """Make folder and socket; once more where another run that has just ended took the folder away."""
         self._made = make_folder(place.parent)
@@ -124,10 +129,6 @@ class ControlServer:
         if self._made is not None:
             with suppress(OSError):  # another run may have its socket there by now
                 self._made.rmdir()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
-        self._thread.start()
 
     # --- the thread
 

@@ -23,7 +23,14 @@ def this_program() -> tuple[str, ...]:
 def unit(program: Sequence[str], config: str = DEFAULT_CONFIG) -> str:
     """Return the unit for a program and the run's file."""
     text = _read("dna-sculpt.service")
-    return text.replace("@DNA@", " ".join(_quoted(word) for word in program)).replace("@CONFIG@", _quoted(config))
+    filled = {
+        "@DNA@": " ".join(map(_quoted, program)),
+        "@CONFIG@": _quoted(config),
+        "@PATH@": config.replace("%", "%%"),
+    }
+    for name, value in filled.items():
+        text = text.replace(name, value)
+    return text
 
 
 def example() -> str:
