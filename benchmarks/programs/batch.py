@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
+from benchmarks.commands import command_workload, shell_workload
 from benchmarks.inputs import c_project
-from benchmarks.running import Session, Workload, command_workload, shell_workload, workload
+from benchmarks.running import Session, Workload, workload
 
 type Process = subprocess.Popen[bytes]
 
