@@ -150,6 +150,8 @@ class Journal:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder) if folder is not None else default_folder()
+        self._closed: dict[str, int] = {}
+        """Files that were found closed, and their sizes then."""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -227,7 +229,7 @@ class Journal:
             JournalError, NotPermittedError: the folder or a file cannot be read.
         """
         with self._reading():
-            return [t for t in _existing(path for path in self.paths() if not is_closed(path)) if t.state != CLOSED]
+            return [t for t in _existing(self._not_closed()) if t.state != CLOSED]
 
     def earlier(self) -> list[Transaction]:
         """Return the transactions that were taken back long ago and merged, oldest first; they have no steps any more.
@@ -243,7 +245,26 @@ class Journal:
 
     def paths(self) -> list[Path]:
         """Return the transactions' files, oldest first."""
-        return sorted(self.folder.glob("*.jsonl"))
+        return [self.folder / entry.name for entry in self._entries()]
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.folder) as entries:
+                return sorted((one for one in entries if one.name.endswith(".jsonl")), key=lambda one: one.name)
+        except FileNotFoundError:
+            return []  # nothing was written yet
+
+    def _not_closed(self) -> Iterator[Path]:
+        """Yield the files that may have something standing; one that was found closed is looked at again only when it has grown."""
+        closed, self._closed = self._closed, {}
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                size = entry.stat(follow_symlinks=False).st_size
+                path = self.folder / entry.name
+                if closed.get(entry.name) == size or is_closed(path):
+                    self._closed[entry.name] = size
+                else:
+                    yield path
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
