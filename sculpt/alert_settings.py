@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -29,7 +28,7 @@ from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from sculpt.alerts import KINDS, NOTICE, SEVERITIES, Alert
-from sculpt.errors import AlertSettingsError
+from sculpt.errors import AlertSettingsError, SculptError
 from sculpt.hooks import (
     HEADER_VARIABLE,
     STDERR,
@@ -43,6 +42,7 @@ from sculpt.hooks import (
     to_syslog,
 )
 from sculpt.outlets import Outlet
+from sculpt.toml_file import choice_of, number_of, refuse_unknown, text_of, words_of
 
 LOOPBACK = "127.0.0.1"
 _PLAIN = re.compile(r"[!-~]+")
@@ -78,22 +78,31 @@ def settings_of(table: Mapping[str, Any]) -> AlertSettings:
     Raises:
         AlertSettingsError: a name or value makes no sense.
     """
-    if not isinstance(table, Mapping):
-        raise AlertSettingsError("alerts must be a table", remedy='[alerts]\nlog = "stderr"')
-    if unknown := sorted(set(table) - set(_NAMES)):
-        raise AlertSettingsError(f"alerts: there is no {unknown[0]!r}", remedy=f"It takes: {', '.join(_NAMES)}.")
-    settings = AlertSettings(
-        log=_text(table, "log"),
-        command=_words(table, "command", 'command = ["/usr/local/bin/page", "--urgent"]: there is no shell'),
-        webhook=_text(table, "webhook"),
-        header_file=_text(table, "header_file"),
-        at_least=_text(table, "at_least", NOTICE),
-        kinds=_words(table, "kinds", f"Of: {', '.join(KINDS)}.") if "kinds" in table else tuple(KINDS),
-        collapse=_number(table, "collapse", 0.5, 0.0, 1.0),
-        timeout_s=_number(table, "timeout_s", 10.0, 0.0, 600.0),
-        prometheus=_address(table),
+    try:
+        return checked(_read(table))
+    except SculptError as error:
+        raise AlertSettingsError(f"[alerts]: {error}", remedy=error.remedy) from error
+
+
+def _read(table: Mapping[str, Any]) -> AlertSettings:
+    refuse_unknown("", table, _NAMES)
+    port = table.get("prometheus")
+    if isinstance(port, int) and not isinstance(port, bool):
+        table = {**table, "prometheus": str(port)}
+    for name in ("command", "kinds"):
+        if name in table and not words_of(table, name):
+            raise AlertSettingsError(f"{name} is empty", remedy=f'{name} = ["...", "..."]')
+    return AlertSettings(
+        log=text_of(table, "log"),
+        command=words_of(table, "command"),
+        webhook=text_of(table, "webhook"),
+        header_file=text_of(table, "header_file"),
+        at_least=choice_of(table, "at_least", NOTICE, SEVERITIES),
+        kinds=words_of(table, "kinds", tuple(KINDS)),
+        collapse=number_of(table, "collapse", 0.5, least=0.01, most=0.99),
+        timeout_s=number_of(table, "timeout_s", 10.0, least=0.1, most=600.0),
+        prometheus=text_of(table, "prometheus"),
     )
-    return checked(settings)
 
 
 def with_options(
@@ -117,8 +126,6 @@ def with_options(
 
 def checked(settings: AlertSettings) -> AlertSettings:
     """Return settings that make sense together; AlertSettingsError for others."""
-    if settings.at_least not in SEVERITIES:
-        raise AlertSettingsError(f"at_least: there is no {settings.at_least!r}", remedy=f"Of: {', '.join(SEVERITIES)}.")
     if unknown := [kind for kind in settings.kinds if kind not in KINDS]:
         raise AlertSettingsError(f"kinds: there is no {unknown[0]!r}", remedy=f"Of: {', '.join(KINDS)}.")
     if settings.log not in ("", STDERR, SYSLOG) and not settings.log.startswith("/"):
@@ -175,40 +182,6 @@ def url_of(text: str) -> SplitResult:
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not _PLAIN.fullmatch(text):
         raise AlertSettingsError("webhook: it is no URL of http or https", remedy="Give one such as https://host/path.")
     return url
-
-
-# --- values of the table
-
-
-def _text(table: Mapping[str, Any], name: str, default: str = "") -> str:
-    value = table.get(name, default)
-    if not isinstance(value, str) or (name in table and not value):
-        raise AlertSettingsError(f"alerts: {name} must be a text", remedy=f'{name} = "..."')
-    return value
-
-
-def _words(table: Mapping[str, Any], name: str, remedy: str) -> tuple[str, ...]:
-    value = table.get(name, ())
-    if not isinstance(value, list | tuple) or not all(isinstance(one, str) and one for one in value):
-        raise AlertSettingsError(f"alerts: {name} must be a list of words", remedy=remedy)
-    if name in table and not value:
-        raise AlertSettingsError(f"alerts: {name} is empty", remedy=remedy)
-    return tuple(value)
-
-
-def _number(table: Mapping[str, Any], name: str, default: float, above: float, most: float) -> float:
-    value = table.get(name, default)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not above < value <= most or (name == "collapse" and value == most):
-        raise AlertSettingsError(f"alerts: {name} = {value!r} is not between {above:g} and {most:g}")
-    return float(value)
-
-
-def _address(table: Mapping[str, Any]) -> str:
-    value = table.get("prometheus", "")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _text(table, "prometheus")
 
 
 # --- opening

@@ -163,3 +163,25 @@ def test_what_makes_no_sense_is_refused_with_a_remedy(
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2
     assert "secret@" not in done.stderr
+
+
+def test_the_table_of_a_configuration_counts(environment: dict[str, str], busy: int, tmp_path: Path) -> None:
+    config, log = tmp_path / "sculpt.toml", tmp_path / "alerts.jsonl"
+    command = [sys.executable, "-m", "cli", "sculpt", "--config", str(config), "--no-packs"]
+
+    def go(alerts: str) -> subprocess.CompletedProcess[str]:
+        config.write_text(
+            f"[run]\ninterval = 0.3\nduration = 3\n[[target]]\npid = {busy}\n"
+            f'metrics = ["throughput=file:{tmp_path}/none"]\n[alerts]\n{alerts}\n'
+        )
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENT_S, check=False
+        )
+
+    done = go('log = "relative"')
+    assert (done.returncode, "[alerts]: log" in done.stderr) == (2, True), done.stderr
+    done = go(f'log = "{log}"\nkinds = ["blind"]')
+    assert done.returncode == 0, done.stderr
+    (alert,) = lines(log)
+    assert alert["kind"] == "blind"
+    assert "nothing can be judged" in alert["text"]
