@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from sculpt.records import SCHEMA, is_going
 from sculpt.story import number, text
 
-_TAIL = 1 << 17
+_PIECE = 1 << 17
+"""Bytes read of each end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +40,34 @@ def briefs(folder: Path) -> tuple[Brief, ...]:
 def _brief(path: Path) -> Brief:
     try:
         with open(path, "rb") as file:
-            head = _object(file.readline())
-            first = _object(file.readline())
-            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
+            head, *first = [_object(line) for line in file.read(_PIECE).split(b"\n")]
+            file.seek(max(os.fstat(file.fileno()).st_size - _PIECE, 0))
             tail = [_object(line) for line in file.read().split(b"\n")]
     except OSError as error:
         return Brief(path.stem, trouble=f"cannot be read: {error.strerror}")
     if head.get("schema") != SCHEMA:
         return Brief(path.stem, trouble="no record of a run")
-    target = head.get("target")
-    target = target if isinstance(target, dict) else {}
-    workload = text(target.get("comm")) or text(target.get("value")) or text(first.get("workload"))
     ends = [one["end"] for one in tail if isinstance(one.get("end"), dict)]
-    times = [t for one in tail if (t := number(one.get("t"))) is not None]
-    began = number(first.get("t"))
-    if began is not None:
-        began -= number(head.get("interval_s")) or 0.0
-    why = text(ends[-1].get("why")) if ends else None
+    starts, times = ([t for one in part if (t := number(one.get("t"))) is not None] for part in (first, tail))
+    interval_s = number(head.get("interval_s")) or 0.0
     return Brief(
         path.stem,
-        workload,
+        _workloads(head, first),
         text(head.get("mode")),
-        began,
+        starts[0] - interval_s if starts else None,
         times[-1] if times else None,
-        why,
+        text(ends[-1].get("why")) if ends else None,
         not ends and is_going(path),
     )
+
+
+def _workloads(head: Mapping[str, Any], first: Sequence[Mapping[str, Any]]) -> str:
+    """Return the names of the workloads that are served from the beginning; of one that had no interval how it was called."""
+    named = [one["joined"] for one in first if isinstance(one.get("joined"), dict)] or first
+    names = dict.fromkeys(text(one.get("workload")) for one in named if one.get("workload"))
+    target = head.get("target")
+    target = target if isinstance(target, dict) else {}
+    return ", ".join(names) or text(target.get("comm")) or text(target.get("value"))
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

@@ -390,7 +390,10 @@ def _gain_scale(bars: Sequence[Bar]) -> Scale:
 
 
 def _now(now: Now) -> Element:
-    rows = [(one.title, "; ".join(one.settings), el("code", words.undo_words(one))) for one in now.standing]
+    rows = [
+        (one.title, words.settings_words(one.settings, most=20), el("code", words.undo_words(one)))
+        for one in now.standing
+    ]
     return el(
         "section",
         el("h2", "In force now", id="now-name"),

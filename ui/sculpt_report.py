@@ -115,7 +115,7 @@ def _listed(title: str, lines: Sequence[str], glyphs: Glyphs) -> Iterator[Render
 def _now(now: Now, glyphs: Glyphs) -> Iterator[RenderableType]:
     yield _line(words.now_words(now), glyphs, STRONG if now.standing else "")
     for one in now.standing:
-        yield _line(f"  {one.title}: {'; '.join(one.settings[:6])}", glyphs)
+        yield _line(f"  {one.title}: {words.settings_words(one.settings)}", glyphs)
         yield _line(f"    {words.undo_words(one)}", glyphs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from rl.policy import BASELINE
@@ -160,6 +161,12 @@ def now_words(now: Now) -> str:
     return words + (f", {gone} of them on what has ended since." if gone else ".")
 
 
+def settings_words(settings: Sequence[str], *, most: int = 6) -> str:
+    """Return settings in a line; of very many, as of a program with a thousand threads, the first."""
+    more = f" and {len(settings) - most} more" if len(settings) > most else ""
+    return "; ".join(settings[:most]) + more
+
+
 def undo_words(one: Standing) -> str:
     """Return what can be done about a transaction that stands."""
     if one.is_gone:
@@ -206,10 +213,10 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
     if told.left is not None:
         yield "ended", left_words(told.left)
     yield "intervals", f"{c.get('intervals', 0)}, {span(all_s)}"
+    outcomes = Counter(outcome_words(one) for one in told.trials)
     yield (
         "trials",
-        f"{c.get('trials', 0)}: {c.get('promoted', 0)} kept, {c.get('made', 0)} made for good, {c.get('rolled back', 0)} "
-        f"taken back, {c.get('undecided', 0)} no better, {c.get('confirmed', 0)} confirmed",
+        f"{len(told.trials)}" + (f": {', '.join(f'{n} {words}' for words, n in outcomes.items())}" if outcomes else ""),
     )
     if c.get("trials"):
         yield "time in trials", f"{span(tried_s)}, {share(tried_s, all_s)}"
@@ -219,7 +226,7 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
     yield "in force", roles_words(told)
     yield (
         "without a measurement",
-        f"{c.get('missing', 0)} intervals{why_not_words(told)}; blind {c.get('blind', 0)}; late {c.get('late', 0)}; "
+        f"{count(c.get('missing', 0), 'interval')}{why_not_words(told)}; blind {c.get('blind', 0)}; late {c.get('late', 0)}; "
         f"unlike anything known {c.get('novel', 0)}",
     )
     if c.get("not done") or c.get("lost"):
@@ -232,7 +239,7 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
     if c.get("clock went back"):
         yield "clock", f"went back {count(c['clock went back'], 'time')}"
     if told.own_mean is not None and told.own_peak is not None:
-        yield "own cost", f"{told.own_mean:.2%} of a core on average, {told.own_peak:.2%} at most"
+        yield "own cost", f"{told.own_mean:.2%} of a core on average, {told.own_peak:.2%} at most, by all of the run"
     if told.quarantined:
         yield "in quarantine at the end", ", ".join(told.quarantined)
 
@@ -303,7 +310,7 @@ def trial_pairs(trial: Trial, told: Told) -> Iterator[tuple[str, str]]:
     blocks = trial.blocks[-1].count if trial.blocks else 0
     how = "before against after" if trial.one_way else count(blocks, "block") if blocks else "less than a block"
     yield "measured", f"{gain_words(trial.gain)}, {how}, {length_words(trial)}"
-    yield "then", f"{outcome_words(trial)}{': ' + trial.why if trial.why else ''}"
+    yield "then", f"{outcome_words(trial)}: {trial.why or 'the records end before it does'}"
 
 
 def seen_words(trial: Trial) -> str:
@@ -323,9 +330,8 @@ def candidate_words(what: object) -> str:
         return "?"
     settings = what.get("settings")
     listed = [text(one) for one in settings] if isinstance(settings, list) else []
-    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     for_good = " It cannot be flipped back." if what.get("one_way") is True else ""
-    return f"{text(what.get('because'))} [{'; '.join(listed[:6])}{more}]{for_good}"
+    return f"{text(what.get('because'))} [{settings_words(listed)}]{for_good}"
 
 
 def length_words(trial: Trial) -> str:
