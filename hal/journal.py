@@ -260,11 +260,10 @@ class Journal:
         for entry in self._entries():
             with suppress(FileNotFoundError):
                 size = entry.stat(follow_symlinks=False).st_size
-                path = self.folder / entry.name
-                if closed.get(entry.name) == size or is_closed(path):
+                if closed.get(entry.name) == size or is_closed(self.folder / entry.name):
                     self._closed[entry.name] = size
                 else:
-                    yield path
+                    yield self.folder / entry.name
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

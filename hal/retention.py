@@ -23,9 +23,9 @@ from hal.journal import CLOSED, MERGED, Journal, Transaction, is_closed, mend, s
 class Limits:
     """How much is kept."""
 
-    files: int = 500
+    files: int = 200
     """The newest transactions keep their own files, whatever became of them."""
-    slack: int = 100
+    slack: int = 50
     """Merging begins when there are so many more, so that it is seldom."""
     age_s: float = 3600.0
     """What was closed since then keeps its file as well."""

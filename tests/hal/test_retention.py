@@ -252,6 +252,6 @@ def test_applying_and_undoing_tidy_by_themselves(folder: Path, monkeypatch: pyte
         _, writer = journal.begin(plan)
         writer.append({**log.note("closed"), "at": time.time() - 86_400})
     identity = change(host, journal, "cpu.nice", 5)
-    assert len(journal.paths()) == 500
-    assert len(journal.earlier()) == 106
+    assert len(journal.paths()) == 200
+    assert len(journal.earlier()) == 406
     assert undo(host, journal, identity).restored
