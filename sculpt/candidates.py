@@ -19,6 +19,8 @@ from rules.rule import Option, effects
 
 TRUST = 2.0
 """How many trials a rule's expectation is worth."""
+LESS_TRUST = 0.25
+"""The same of what is kept with one proposal left out: its expectation is made of those that were believed already."""
 DISCOUNTED = 0.5
 """Of what rules expect so much is believed: what is written down is what was seen where it worked."""
 
@@ -34,6 +36,8 @@ class Layer:
     because: str = ""
     expected: float = 0.0
     """What the rule expects, as a difference of logarithms."""
+    of: tuple[Layer, ...] = ()
+    """What it was put together from; nothing where it is one proposal's."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -46,6 +50,8 @@ class Candidate:
     """A configuration: layers, the lowest first; none for the baseline."""
 
     layers: tuple[Layer, ...] = ()
+    trust: float = TRUST
+    """How many trials its expectation is worth."""
 
     @property
     def name(self) -> str:
@@ -61,7 +67,7 @@ class Candidate:
     def arm(self) -> Arm:
         """Return it as what a policy chooses among."""
         parts = tuple(part for layer in self.layers for part in layer.parts)
-        return Arm(self.name, parts, sum(layer.expected for layer in self.layers), TRUST if self.layers else 0.0)
+        return Arm(self.name, parts, sum(layer.expected for layer in self.layers), self.trust if self.layers else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ def find(
     found = [Candidate((*kept.layers, layer)) for layer in layers]
     if len(firsts) > 1 and (together := _together(advice, firsts)) is not None:
         found.append(Candidate((*kept.layers, together)))
-    unique = {candidate.name: candidate for candidate in (Candidate(), kept, *found)}
+    unique = {candidate.name: candidate for candidate in (Candidate(), kept, *found, *_with_less(kept))}
     return Found(tuple(unique.values()), tuple(held))
 
 
@@ -166,11 +172,26 @@ def _together(advice: Advice, layers: Sequence[Layer]) -> Layer | None:
     fitting = [layer for layer in layers if all(wanted.get(one.key) == one.value for one in layer.settings)]
     if len(fitting) < 2:
         return None
-    settings = tuple({one.key: one for layer in fitting for one in layer.settings}.values())
-    expected = sum(layer.expected for layer in fitting)
-    return Layer(
-        " & ".join(layer.name for layer in fitting), settings, False, "everything that the rules propose", expected
-    )
+    return _joined(fitting, "everything that the rules propose")
+
+
+def _joined(layers: Sequence[Layer], because: str) -> Layer:
+    if len(layers) == 1:
+        return layers[0]
+    settings = tuple({one.key: one for layer in layers for one in layer.settings}.values())
+    expected = sum(layer.expected for layer in layers)
+    return Layer(" & ".join(layer.name for layer in layers), settings, False, because, expected, tuple(layers))
+
+
+def _with_less(kept: Candidate) -> Iterator[Candidate]:
+    """Yield what is kept without one proposal each: what was proven as a whole may be better without a part of it."""
+    for number, layer in enumerate(kept.layers):
+        below, above = kept.layers[:number], kept.layers[number + 1 :]
+        if len(kept.layers) > 1 and not layer.one_way:
+            yield Candidate((*below, *above), LESS_TRUST)
+        for left_out in layer.of:
+            rest = _joined([one for one in layer.of if one is not left_out], f"{layer.because}, but {left_out.name}")
+            yield Candidate((*below, rest, *above), LESS_TRUST)
 
 
 def _part(setting: Setting) -> str:

@@ -1,0 +1,156 @@
+"""The whole chain on a machine in memory with a stated performance model: rules, learner, guard, actuator and journal, from seeds.
+
+What an interval was worth is worked out from the settings that are in force on the machine, not from what the loop believes is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dna.vector import Dna, Interval, Profile
+from hal.fake import FakeHost
+from hal.journal import Journal
+from hal.settings import tree
+from rl.bandit import LinearBandit
+from rl.learner import Learner
+from rules import rule, s, w, when
+from rules.advice import Advisor
+from rules.engine import Engine
+from rules.gather import described_machine
+from rules.rule import Rule, Yielded
+from rules.situation import Workload
+from sculpt.actuator import Actuator
+from sculpt.guard import Guard
+from sculpt.loop import APPLY, Judged, Loop, Record
+
+MACHINE = described_machine("pack:1 core:8 pu:1")
+THREADS = (100, 101, 102, 110)
+SWAPPINESS = "/proc/sys/vm/swappiness"
+
+
+def machine() -> FakeHost:
+    host = FakeHost({"/sys/devices/system/cpu/online": "0-7\n", "/sys/devices/system/cpu/possible": "0-7\n"})
+    host.files |= {"/proc/self/mounts": "", SWAPPINESS: "60\n"}
+    host.start(1, "init", parent=0)
+    host.start(100, "server", threads=[101, 102])
+    host.start(110, "worker", parent=100)
+    return host
+
+
+@rule(expect="throughput +5..15 %")
+@when(w.demand.cores > 0.5)
+def pack(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    yield s.cpu.affinity(workload, "0-3")
+
+
+@rule(expect="throughput +5..15 %")
+@when(w.demand.cores > 0.5)
+def yield_to_others(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    yield s.cpu.nice(workload, 5)
+
+
+@rule(expect="throughput +5..15 %")
+@when(w.demand.cores > 0.5)
+def in_batches(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    yield s.cpu.policy(workload, "batch")
+
+
+@rule(expect="throughput +5..15 %")
+@when(w.demand.cores > 0.5)
+def keep_programs(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    del workload
+    yield s.memory.swappiness(10)
+
+
+RULES: tuple[Rule, ...] = (pack, yield_to_others, in_batches, keep_programs)
+IN_FORCE: Mapping[str, Callable[[FakeHost], float]] = {
+    "pack": lambda host: _share(host, lambda tid: host.affinity(tid) == (0, 1, 2, 3)),
+    "yield_to_others": lambda host: _share(host, lambda tid: host.scheduling(tid).nice == 5),
+    "in_batches": lambda host: _share(host, lambda tid: host.scheduling(tid).policy == os.SCHED_BATCH),
+    "keep_programs": lambda host: float(host.files[SWAPPINESS].strip() == "10"),
+}
+"""By rule, the share of what it wants that is so on the machine."""
+GAINS = {"pack": 0.2, "in_batches": 0.1, "yield_to_others": -0.15}
+
+
+def _share(host: FakeHost, is_so: Callable[[int], bool]) -> float:
+    return sum(map(is_so, THREADS)) / len(THREADS)
+
+
+class World:
+    """One workload whose reward's logarithm is the sum of ``gains`` of what is in force, and noise."""
+
+    def __init__(self, folder: Path, gains: Mapping[str, float], *, seed: int) -> None:
+        self.host, self.gains = machine(), gains
+        self.before = self.state()
+        self.draw = np.random.default_rng(seed)
+        self.truths: list[float] = []
+        self.intervals: list[Interval] = []
+        workload = Workload("server", tree(100, self.host.tasks[100].start), {"demand.cores": 1.0})
+        self.loop = Loop(
+            "server",
+            APPLY,
+            self.host,
+            lambda: MACHINE,
+            lambda *_: workload,
+            self.judge,
+            Advisor(Engine(list(RULES))),
+            Learner(LinearBandit(seed=seed), seed=seed),
+            Actuator(self.host, Journal(folder / "journal"), "test"),
+            Guard(kill_switch=str(folder / "stop")),
+            own_limit=1e9,
+        )
+
+    def truth(self) -> float:
+        return sum(self.gains.get(name, 0.0) * share(self.host) for name, share in IN_FORCE.items())
+
+    def judge(self, _interval: Interval, _stall_s: float) -> Judged:
+        return Judged(math.exp(self.truth() + self.draw.normal(0, 0.02)))
+
+    def run(self, steps: int) -> list[Record]:
+        records = []
+        for step in range(steps):
+            interval = Interval(5.0 * (step + 1), {}, {"cores": 1.0}, {}, Dna(np.zeros(16), 0.5, "m"), {})
+            self.intervals.append(interval)
+            self.truths.append(self.truth())
+            records.append(self.loop.step(Profile("p", "", {}, {}, 0.0, 5.0, tuple(self.intervals[-6:]))))
+        return records
+
+    def state(self) -> object:
+        """Return all of the machine that a setting could have changed."""
+        tasks = {tid: (task.affinity, task.scheduling) for tid, task in self.host.tasks.items()}
+        return tasks, {path: text.strip() for path, text in self.host.files.items()}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_it_converges_to_what_pays_and_leaves_the_machine_as_it_was(tmp_path: Path, seed: int) -> None:
+    world = World(tmp_path, GAINS, seed=seed)
+    world.run(320)
+    assert IN_FORCE["pack"](world.host) == 1
+    assert np.mean(world.truths[-100:]) > 0.9 * 0.3
+    assert IN_FORCE["yield_to_others"](world.host) == 0
+    assert world.loop.end(keep=False).error == ""
+    assert world.state() == world.before
+    assert not Journal(tmp_path / "journal").standing()
+
+
+def test_where_everything_hurts_nothing_is_kept_and_no_more_is_lost_than_the_budget(tmp_path: Path) -> None:
+    world = World(tmp_path, dict.fromkeys(IN_FORCE, -0.2), seed=1)
+    records = world.run(300)
+    limits = world.loop.learner.ledger.limits
+    lost = np.cumsum([5.0 * (1 - math.exp(truth)) for truth in world.truths])
+    assert (lost <= limits.allowance_s + limits.budget * 5.0 * np.arange(1, 301)).all()
+    assert "rolled back" in {record.decision.event for record in records}
+    assert not any(record.decision.event == "promoted" for record in records)
+    world.loop.end(keep=False)
+    assert world.state() == world.before
