@@ -18,7 +18,7 @@ HARSH = Noise(deviation=0.08, related=0.6, freedom=3.0, bursts=0.01, missing=0.0
 """A shared machine on a bad day."""
 QUIET = Noise(bursts=0.0, freedom=30.0, wander=0.0, missing=0.0, related=0.0)
 """A benchmark on a machine of its own."""
-PHASE_STEPS = 240
+PHASE_STEPS = 120
 
 
 class Scenario(Protocol):
