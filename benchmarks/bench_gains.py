@@ -45,7 +45,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("gains: interrupted; everything was taken back", file=sys.stderr)
         return 130
-    print(table(report))
+    print(json.dumps(report) if given.json == "-" else table(report))
     return 0 if report["programs"] and all(one["holds"] for one in verdicts(report)) else 1
 
 
@@ -81,7 +81,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         except (StartError, HalError, tuned.TunedError) as error:
             report["missing"][program.name] = str(error)
         print(f"gains: {program.name}: {_line(report, program)} ({time.monotonic() - began:.0f} s)", file=sys.stderr)
-        if given.json:
+        if given.json and given.json != "-":
             Path(given.json).write_text(json.dumps(report, indent=1) + "\n")
     return report
 
@@ -97,7 +97,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of one measurement")
     parser.add_argument("--loop-seconds", type=float, help="how long the loop may take to converge")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, after each program")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="write all figures there, after each program; without FILE print them",
+    )
     parser.add_argument("--table", metavar="FILE", help="measure nothing: print the table of such a file")
     return parser.parse_args()
 

@@ -71,7 +71,7 @@ class Bench:
             stack.enter_context(made(arm.configuration, live, self.journal))
             time.sleep(self.program.settle_s)
             before = live.read()
-            time.sleep(seconds + (1.0 if self.program.is_whole_seconds else 0.0))
+            time.sleep(seconds)
             return live.value(before, live.read())
 
 
