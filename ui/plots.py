@@ -162,7 +162,8 @@ class Plot:
             x, y = percent(self.x.share(mark.x)), 9 + 16 * mark.row
             self._parts.append(el("line", class_=f"drop {mark.sign}", x1=x, x2=x, y1=y + 7, y2=self.top + self.height))
             shape = el("path", class_=f"sign {mark.sign}", d=SIGNS[mark.sign])
-            words = el("text", mark.text, class_="number", x=8, y=4) if mark.text else None
+            side = {"x": -8, "text_anchor": "end"} if self.x.share(mark.x) > 0.9 else {"x": 8}
+            words = el("text", mark.text, class_="number", y=4, **side) if mark.text else None
             self._parts.append(el("svg", el("title", mark.label), shape, words, x=x, y=y, overflow="visible"))
 
     def times(self) -> None:

@@ -164,7 +164,8 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot.marks([*_trial_marks(told), *_turn_marks(told), *_alert_marks(told)])
     plot.times()
     none = "" if known else " There is no measurement."
-    text = f"Reward (greater is better; the scale does not begin at 0), and what was in force.{none}{_beyond(known, scale)}"
+    cut = "; the scale does not begin at 0" if scale.low > 0 else ""
+    text = f"Reward (greater is better{cut}), and what was in force.{none}{_beyond(known, scale)}"
     yield el("h3", "Reward")
     yield _figure(plot, text, _legend(told))
 

@@ -35,11 +35,21 @@ def wordy() -> Story:
     return story(trial(0, name, blocks=1), other, END)
 
 
+def cut_short() -> Story:
+    """Return a run that was killed when a trial had just begun: its mark is at the edge."""
+    begun = [
+        step(40, state="trial", event="trial", candidate="huge"),
+        step(41, in_force="huge", state="trial", arm="huge"),
+    ]
+    return story([step(number) for number in range(40)], begun)
+
+
 PAGES: dict[str, tuple[Callable[[], Story], Now]] = {
     "recorded": (lambda: read_story(RECORDED), NOW),
     "hostile": (hostile, STANDING),
     "long": (long_run, NOW),
     "wordy": (wordy, STANDING),
+    "cut short": (cut_short, Now(True)),
     "empty": (lambda: story(END), NOW),
     "one step": (lambda: story(step(0, reward=None)), NOW),
 }
