@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sculpt.loop import Record
@@ -25,11 +25,10 @@ class About:
     """What a run is, from its beginning to its end."""
 
     mode: str
+    """All of them, where workloads have different ones."""
     interval_s: float
     on_exit: str = RESTORE
     command: str = ""
-    modes: Mapping[str, str] | None = None
-    """Of workloads whose mode is not the run's."""
 
 
 class Control:
@@ -70,7 +69,10 @@ class Control:
         """Say that a run has begun; ``stop`` must end it between two steps, from any thread."""
         with self._lock:
             self._run, self._stop = run, stop
-            self._began, self._began_cpu = self._clock(), time.process_time()  # what it took to start is no part of its cost
+            self._began, self._began_cpu = (
+                self._clock(),
+                time.process_time(),
+            )  # what it took to start is no part of its cost
             calls, self._when_begun = self._when_begun, []
         for call in calls:
             call()
@@ -180,7 +182,7 @@ class Control:
         return {"cpu_s": cpu_s, "share": cpu_s / elapsed if elapsed > 0 else 0.0}
 
     def _workload(self, state: WorkloadState) -> dict[str, object]:
-        mode = (self.about.modes or {}).get(state.workload, self.about.mode)
+        mode = state.latest.mode or self.about.mode
         return {**workload_data(state), "mode": mode, "age_s": self._clock() - self._heard[state.workload]}
 
 
@@ -219,6 +221,7 @@ def _news_data(news: News) -> dict[str, object]:
     return {
         "t": news.t,
         "kind": news.kind,
+        "about": news.about,
         "text": news.text,
         "candidate": news.candidate,
         "gain": _finite(news.gain),

@@ -93,8 +93,11 @@ class Record:
     """How long the step itself took."""
     news: tuple[Candidate, ...] = ()
     """Candidates that no record before has told of."""
+    interval_s: float | None = None
+    """How long intervals are from now on; None where that was not told."""
     raised: tuple[Alert, ...] | None = None
     """What somebody is to be told of now; None where nobody has looked (``sculpt.alerts`` does)."""
+    mode: str = ""
 
 
 @dataclass(slots=True)
@@ -184,6 +187,7 @@ class Loop:
             self._quarantined(interval.t),
             time.monotonic() - began,
             self._news(),
+            mode=self.mode,
         )
 
     def end(self, *, keep: bool) -> Done:
@@ -208,10 +212,10 @@ class Loop:
         if self.mode == OBSERVE or self._is_trying() or self._since_asked < self._asked_every:
             return
         self._since_asked = 0
-        began = time.process_time()
+        began = time.thread_time()
         self._ask(profile.intervals, alerts)
         allowed_s = self.own_limit * profile.interval_s
-        self._asked_every = max(RULES_EVERY, math.ceil((time.process_time() - began) / allowed_s))
+        self._asked_every = max(RULES_EVERY, math.ceil((time.thread_time() - began) / allowed_s))
 
     def _ask(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
         self._take_changed_rules(alerts)

@@ -12,6 +12,7 @@ from sculpt.loop import Record
 
 KEPT_REWARDS = 240
 KEPT_NEWS = 50
+ALERT = "alert"
 BASELINE_ROLE, KEPT_ROLE, TRIED_ROLE = "baseline", "kept", "tried"
 PROVEN = ("promoted", "confirmed", "recalled")
 """Events that say what the kept configuration is worth."""
@@ -23,13 +24,15 @@ class News:
 
     t: float
     kind: str
-    """Of ``rl.decision.EVENTS``, or "alert"."""
+    """Of ``rl.decision.EVENTS``, or ALERT."""
     text: str
     """Why, or the alert's words."""
     candidate: str = ""
     gain: float | None = None
     """Difference of logarithms."""
     interval: tuple[float, float] | None = None
+    about: str = ""
+    """Of an alert what kind it is, of ``sculpt.alert.KINDS``, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class WorkloadState:
     @property
     def alerts(self) -> tuple[News, ...]:
         """The alerts of late, oldest first."""
-        return tuple(one for one in self.news if one.kind == "alert")
+        return tuple(one for one in self.news if one.kind == ALERT)
 
     @property
     def activity(self) -> str:
@@ -130,4 +133,6 @@ def _news(record: Record) -> tuple[News, ...]:
         if decision.event
         else ()
     )
-    return (*event, *(News(record.t, "alert", str(alert)) for alert in record.alerts))
+    if record.raised is not None:
+        return (*event, *(News(record.t, ALERT, one.text, about=one.kind) for one in record.raised))
+    return (*event, *(News(record.t, ALERT, alert) for alert in record.alerts))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from sculpt.control import About, workload_data
-from sculpt.state import BASELINE_ROLE, KEPT_ROLE, WorkloadState
+from sculpt.state import ALERT, BASELINE_ROLE, KEPT_ROLE, WorkloadState
 from ui import glyphs as g
 from ui.glyphs import Glyphs, level
 from ui.panels import Rows, row
@@ -23,6 +23,8 @@ _LABEL = 10
 _NAME = 16
 _LEAST_RANGE = 0.05
 """A sparkline spans at least this share of its largest value: less is noise, and looks like it."""
+_OF_EVENTS = ("rollback", "jump", "blind")
+"""Kinds of alerts that an event of the same step tells already."""
 KEYS = "q end  p pause  space freeze  ? help"
 HELP = (
     ("q, Ctrl-C", "end the run between two steps; the machine is left as declared"),
@@ -180,8 +182,10 @@ def _events(state: WorkloadState, width: int, room: int, glyphs: Glyphs) -> Rows
     """Return what happened of late, the newest on top; an alert that only repeats an event is left out."""
     rows: Rows = [_rule("what happened", width, glyphs)]
     events = {one.kind for one in state.news}
+    times = {one.t for one in state.news if one.kind != ALERT}
     for news in reversed(state.news):
-        if news.kind == "alert" and news.text.partition(":")[0] in events:
+        repeats = news.t in times if news.about in _OF_EVENTS else news.text.partition(":")[0] in events
+        if news.kind == ALERT and repeats:
             continue
         data = {"kind": news.kind, "text": news.text, "candidate": news.candidate, "gain": news.gain}
         words = news_words({**data, "interval": news.interval})

@@ -113,6 +113,12 @@ class Runs:
         """Return how the runs stand; asked from here, since a command takes a second and more on a busy machine."""
         return [dict(one.status) for one in running([self.folder / "run"]) if one.status]
 
+    def stands(self) -> str:
+        """Return what the only run does with its workload."""
+        found = self.status()
+        workloads = found[0]["workloads"] if found else []
+        return str(workloads[0]["activity"]) if workloads else ""
+
     def wait_for_step(self) -> dict[str, Any]:
         """Return the status of the only run once it has taken a step."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sculpt.control_client import Asking
 from tests.cli.sculpt_runs import CPUS, LIMIT_S, Runs, runs_in, until
 from tests.ui.pseudo_terminal import Terminal
 
@@ -108,17 +109,19 @@ def test_stop_leaves_the_machine_as_found(runs: Runs) -> None:
 
 @pytest.mark.slow
 @needs_two_cpus
-def test_paused_from_the_beginning_nothing_is_begun(runs: Runs) -> None:
-    process = runs.start(*runs.applying())
-    runs.wait_for_step()
-    runs.ask("pause")
-    until(lambda: not runs.is_pinned)  # a trial that ran is ended
-    until(lambda: runs.status()[0]["workloads"][0]["activity"] in ("watching", "holding"))
+def test_a_pause_ends_the_trial_that_runs_and_begins_none(runs: Runs) -> None:
+    process = runs.start(*runs.applying(), "--interval", "1")  # a trial takes ten of these and more
+    until(lambda: runs.stands() == "trying")
+    with Asking(runs.folder / "run" / f"sculpt-{process.pid}.sock") as asking:  # no command is as quick
+        asking.ask("pause")
+    until(lambda: runs.stands() == "watching")
+    assert not runs.is_pinned
     began = runs.status()[0]["workloads"][0]
-    until(lambda: runs.status()[0]["workloads"][0]["steps"] > began["steps"] + 10)
-    assert runs.status()[0]["workloads"][0]["counts"].get("trial", 0) == began["counts"].get("trial", 0)
+    until(lambda: runs.status()[0]["workloads"][0]["steps"] > began["steps"] + 6)
+    assert runs.status()[0]["workloads"][0]["counts"]["trial"] == began["counts"]["trial"]
+    assert not runs.is_pinned
     runs.ask("resume")
-    runs.wait_for_kept()
+    until(lambda: runs.stands() == "trying")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LIMIT_S) == 0
     assert not runs.is_pinned
