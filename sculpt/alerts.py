@@ -1,8 +1,8 @@
 """From records to alerts: what somebody should be told of, once for each event, and never in floods.
 
 A condition that lasts (a metric that cannot be read, a knob that somebody else has taken over) is told when it begins. What happens
-again and again is told a few times; after that it is counted, and the count told with the next one. All from records alone: a run
-that is read back raises the alerts that it raised.
+again and again is told a few times; after that it is counted, and the count told with the next one. The same records raise the
+same alerts, whenever they are looked at.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
+from itertools import product
 from socketserver import TCPServer
 from typing import Any
 
@@ -28,7 +29,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.registry import Collector
 
-from sculpt.alerts import Alert
+from sculpt.alert import KINDS, SEVERITIES, Alert
 from sculpt.errors import SculptError
 from sculpt.loop import Record
 from sculpt.outlets import Counts
@@ -181,8 +182,8 @@ class Metrics(Collector):
         held = CounterMetricFamily(_PREFIX + "alerts_held", "Alerts not told one by one.", labels=["workload"])
         for name, seen in self._seen.items():
             held.add_metric([_label(name)], seen.counts["held"])
-            for (kind, severity), count in sorted(seen.alerts.items()):
-                alerts.add_metric([_label(name), kind, severity], count)
+            for kind, severity in product(KINDS, SEVERITIES):  # 0 too: a rate is of what was there before
+                alerts.add_metric([_label(name), kind, severity], seen.alerts[kind, severity])
         yield from (alerts, held)
 
     def _steps(self) -> Metric:

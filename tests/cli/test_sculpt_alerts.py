@@ -91,7 +91,7 @@ def scrape(address: str) -> dict[str, float]:
     with urllib.request.urlopen(address, timeout=PATIENT_S) as answer:
         families = text_string_to_metric_families(answer.read().decode())
     return {
-        f"{sample.name} {sample.labels.get('kind', '')}".strip(): sample.value
+        f"{sample.name} {sample.labels.get('kind', '')} {sample.labels.get('severity', '')}".strip(): sample.value
         for family in families
         for sample in family.samples
     }
@@ -122,7 +122,8 @@ def test_a_setting_that_another_tool_takes_over_is_told(environment: dict[str, s
     with measured(tmp_path / "rate", busy), open(errors, "w") as stderr:
         run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
         try:
-            assert within(PATIENT_S, taken_over), (log.read_text() if log.exists() else "") + errors.read_text()
+            within(PATIENT_S, lambda: taken_over() or run.poll() is not None)
+            assert taken_over(), (log.read_text() if log.exists() else "") + errors.read_text()
             found = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", errors.read_text())
             assert found is not None
             numbers = scrape(found[1])
@@ -135,7 +136,7 @@ def test_a_setting_that_another_tool_takes_over_is_told(environment: dict[str, s
     assert "left to them" in alert["text"]
     assert lost(hooked)[0] == alert
     assert any(line.get("said") == "paged: lost" for line in lines(log))
-    assert numbers["dna_sculpt_alerts_total lost"] >= 1
+    assert numbers["dna_sculpt_alerts_total lost warning"] >= 1
     assert numbers["dna_sculpt_trials_total"] >= 1
     assert numbers["dna_sculpt_reward"] > 0
     assert os.sched_getaffinity(busy) == {CPUS[1]}  # theirs

@@ -96,6 +96,7 @@ def test_what_a_step_shows_is_scraped() -> None:
         assert value(alerting, "dna_sculpt_own_cpu_ratio", workload="redis") == 0.004
         assert value(alerting, "dna_sculpt_last_step_timestamp_seconds", workload="redis") == 1000
         assert value(alerting, "dna_sculpt_alerts_total", workload="redis", kind="lost", severity="warning") == 1
+        assert value(alerting, "dna_sculpt_alerts_total", workload="redis", kind="blind", severity="warning") == 0
         assert value(alerting, "dna_sculpt_step_duration_seconds_count", workload="redis") == 1
         assert value(alerting, "dna_sculpt_step_duration_seconds_bucket", workload="redis", le="0.01") == 0
         assert value(alerting, "dna_sculpt_step_duration_seconds_bucket", workload="redis", le="0.025") == 1
