@@ -131,8 +131,8 @@ def test_the_loop_has_converged_once_nothing_happens(tmp_path: Path) -> None:
         return has_converged(tool)
 
     assert not converged(*[quiet] * 5)
-    assert not converged(*[quiet] * 20, trial, *[quiet] * 3)
-    assert converged(trial, *[quiet] * 25)
+    assert not converged(*[quiet] * 30, trial, *[quiet] * 3)
+    assert converged(trial, *[quiet] * 35)
 
 
 @pytest.mark.root

@@ -41,10 +41,10 @@ class Plan:
     """How much is measured."""
 
     arms: Sequence[str] = ARMS
-    seconds: float = 2.0
+    seconds: float = 1.5
     rounds: int = 8
     screen_seconds: float = 1.0
-    screen_rounds: int = 3
+    screen_rounds: int = 2
     loop_s: float = 100.0
     watch_s: float = 8.0
     warm_up_s: float = 2.0

@@ -33,10 +33,10 @@ from hal.settings import Setting, Subject
 from hal.undo import undo
 
 HOST = LinuxHost()
-QUIET, LEAST = 12, 20
+QUIET, LEAST = 12, 30
 """The loop has converged when nothing happened in so many intervals, after so many at least."""
-OWN_LIMIT = "5%"
-"""Of one core: intervals of a second cost more than those of five, for which 1 % is the limit."""
+OWN_LIMIT = "25%"
+"""Of one core: intervals of a second cost more than those of five, for which 1 % is the limit; and see docs/gains.md."""
 _REPOSITORY = Path(__file__).parents[2]
 
 

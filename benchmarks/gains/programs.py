@@ -66,6 +66,8 @@ class Program:
     """After a change, before what is measured counts."""
     interval_s: float = 1.0
     """Of the loop."""
+    longer: float = 1.0
+    """How many times as long as others it is measured: percentiles take more than means."""
 
     def gain(self, value: float, base: float) -> float:
         """Return how many times as good a value is as another: above 1 is better, whatever the direction."""
@@ -257,5 +259,6 @@ PROGRAMS: tuple[Program, ...] = (
         *(("gcc", "memcached", "stress-ng"), _beside_stress),
         kind=LATENCY,
         interval_s=2.0,
+        longer=2.0,
     ),
 )  # fmt: skip

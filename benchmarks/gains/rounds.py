@@ -71,7 +71,7 @@ class Bench:
             stack.enter_context(made(arm.configuration, live, self.journal))
             time.sleep(self.program.settle_s)
             before = live.read()
-            time.sleep(seconds)
+            time.sleep(seconds * self.program.longer)
             return live.value(before, live.read())
 
 

@@ -31,6 +31,7 @@ from rules.traits import (
     movable,
     not_above,
     not_below,
+    short_bursts,
 )
 
 
@@ -195,7 +196,8 @@ def batch_work_yields(other: Workload) -> Iterator[Choice]:
     # ... and never much more than one of them at work.
     w.demand.cores > 0.2,
     w.demand.cores <= 1.3,
-    has_room(),
+    # The load average is of the last minute: CPUs that are idle now do as well.
+    any_of(has_room(), m.idle_share > 0.15),
 )
 def turns_on_one_core(workload: Workload, machine: Machine) -> Iterator[Choice | Wish]:
     """Two that hand each other the work, and do nothing meanwhile, take turns on one CPU.
@@ -287,6 +289,31 @@ def widen_the_pin(workload: Workload, machine: Machine) -> Iterator[Wish]:
     cpus = widened(machine, workload)
     if cpus is not None:
         yield s.cpu.affinity(workload, cpus)
+
+
+@rule(
+    priority=10,
+    expect="throughput +0..25 %; latency-p99 +0..50 %",
+    source="sched(7), SCHED_BATCH (no extra preemptions for interactivity); Documentation/scheduler/sched-design-CFS.rst; TuneD, "
+    "throughput-performance, sched_wakeup_granularity_ns (the same for a whole machine, up to Linux 6.5)",
+    limits="Each single answer comes later: not where latency is what counts. Without effect while there are CPUs free, and for "
+    "clients on other machines, whom it does not preempt.",
+)
+@when(
+    short_bursts(w),
+    w.demand.messages > "10 k/s",
+    # Those whom it answers are on this machine, and the CPUs are too few for all.
+    w.net.loopback_share > 0.5,
+    any_of(m.load > 0.8, m.idle_share < 0.1),
+    w.sched.runq_share > 0.05,
+    any_of(~w.realtime, ~w.nice.is_known),
+)
+def requests_by_the_dozen(workload: Workload) -> Iterator[Wish]:
+    """On a full machine a server that is woken for each message does not preempt who sends: it finds several at once, and answers all.
+
+    Woken at once it takes the CPU from its own client after every request, for one answer: two switches a request instead of two a dozen.
+    """
+    yield s.cpu.policy(workload, "batch")
 
 
 def _listed(cpus: tuple[int, ...]) -> str:

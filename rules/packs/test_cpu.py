@@ -251,7 +251,9 @@ def test_what_runs_at_once_or_serves_others_is_not_put_on_one_cpu() -> None:
     ):
         assert not fires("turns_on_one_core", {**on(ONE_CACHE, TURNS), **change}, machine=ONE_CACHE), change
     assert not fires("turns_on_one_core", on(ONE_CORE, TURNS), machine=ONE_CORE)
-    assert not fires("turns_on_one_core", on(ONE_CACHE, TURNS), machine=ONE_CACHE, facts={"load": 0.95})
+    busy = {"load": 0.95}
+    assert not fires("turns_on_one_core", on(ONE_CACHE, TURNS), machine=ONE_CACHE, facts=busy)
+    assert fires("turns_on_one_core", on(ONE_CACHE, TURNS), machine=ONE_CACHE, facts={**busy, "idle_share": 0.4})
 
 
 # --- cores
@@ -335,3 +337,29 @@ def test_one_busy_thread_is_left_alone() -> None:
         {"demand.cores": 1.0, "demand.threads": 1, "sched.busiest_thread_share": 1.0, "sched.voluntary_share": 0.0},
     )
     assert not given(alone, machine=CHIPLETS, facts={"load": 0.01}).ask(RULES).advice.proposals
+
+
+# --- many that ask
+
+
+def test_a_server_on_a_full_machine_does_not_preempt_its_clients() -> None:
+    busy = {
+        "sched.slice_p50": "20 us",
+        "sched.slice_p90": "80 us",
+        "sched.runq_share": 0.3,
+        "demand.messages": "60 k/s",
+        "net.loopback_share": 1.0,
+        "realtime": False,
+        "nice": 0,
+    }
+    full = {"load": 0.97}
+    assert given(busy, facts=full).ask(RULES).settings("requests_by_the_dozen") == {"cpu.policy": "batch"}
+    for change in (
+        {"demand.messages": "2 k/s"},
+        {"net.loopback_share": 0.1},  # its clients run elsewhere
+        {"sched.runq_share": 0.01},
+        {"sched.slice_p90": "5 ms"},
+        {"realtime": True},
+    ):
+        assert not fires("requests_by_the_dozen", {**busy, **change}, facts=full), change
+    assert not fires("requests_by_the_dozen", busy, facts={"load": 0.5})
