@@ -106,6 +106,11 @@ class Control:
         with self._lock:
             return self._clock() - max([self._beat, *self._heard.values()])
 
+    def interval_s(self) -> float:
+        """Return how long an interval is now, the longest of all workloads: a run that costs too much slows down."""
+        with self._lock:
+            return max([self.about.interval_s, *(state.latest.interval_s or 0.0 for state in self._states.values())])
+
     @property
     def run(self) -> str:
         """The run's name; "" before it has begun."""
@@ -183,7 +188,13 @@ class Control:
 
     def _workload(self, state: WorkloadState) -> dict[str, object]:
         mode = state.latest.mode or self.about.mode
-        return {**workload_data(state), "mode": mode, "age_s": self._clock() - self._heard[state.workload]}
+        interval_s = state.latest.interval_s or self.about.interval_s
+        return {
+            **workload_data(state),
+            "mode": mode,
+            "interval_s": interval_s,
+            "age_s": self._clock() - self._heard[state.workload],
+        }
 
 
 def workload_data(state: WorkloadState) -> dict[str, object]:

@@ -76,9 +76,8 @@ class Notifier:
             self._thread.start()
 
     def _beat(self, every_s: float) -> None:
-        limit_s = GRACE * self._control.about.interval_s + GRACE_S
         while not self._over.wait(every_s):
-            if self._control.silent_s() < limit_s:
+            if self._control.silent_s() < GRACE * self._control.interval_s() + GRACE_S:
                 self.tell("WATCHDOG=1")
 
 

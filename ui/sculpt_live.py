@@ -143,9 +143,11 @@ class SculptLive(LiveScreen):
         return sculpt_frame(self._view, width, height, self._glyphs)
 
     def _clock_text(self, elapsed_s: float) -> str:
+        state = self._view.state
+        interval_s = (state.latest.interval_s if state else None) or self._view.about.interval_s
         return clock_text(
             elapsed_s=elapsed_s,
-            next_s=self._view.about.interval_s - (self._clock() - self._last),
+            next_s=interval_s - (self._clock() - self._last),
             duration_s=self._view.duration_s,
             paused=self._view.frozen,
         )

@@ -142,6 +142,8 @@ def news_words(news: Mapping[str, Any]) -> str:
 def _facts(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if workload.get("mode") not in (None, run.get("mode")):
         yield "mode", str(workload.get("mode"))
+    if (number(workload, "interval_s") or 0) > (number(run, "interval_s") or 0) > 0:
+        yield "slowed", f"every {number(workload, 'interval_s'):g} s, since it costs more than it may"
     yield "in force", str(workload.get("in_force"))
     kept = numbers_or_text(workload, "kept")
     if kept:
@@ -167,7 +169,7 @@ def judged(workload: Mapping[str, Any]) -> str:
 
 
 def _late(workload: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    age, interval = number(workload, "age_s"), number(run, "interval_s")
+    age, interval = number(workload, "age_s"), number(workload, "interval_s") or number(run, "interval_s")
     if age is None or not interval or age < 3 * interval or run.get("ended"):
         return ""
     return f", and nothing heard for {span(age)}"
