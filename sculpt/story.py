@@ -231,11 +231,15 @@ class _Teller:
     quarantined: tuple[str, ...] = ()
     own: list[float] = field(default_factory=list)
     in_force: list[str] = field(default_factory=list)
+    gaps: list[int] = field(default_factory=list)
+    longest_s: float = 0.0
     metrics: dict[str, list[float]] = field(default_factory=dict)
 
     def take(self, step: Mapping[str, Any]) -> None:
         """Take in one step."""
         decision = _mapping(step.get("decision"))
+        self.interval_s = number(step.get("interval_s")) or self.interval_s
+        self.longest_s = max(self.longest_s, self.interval_s)
         passed_s = self._pass(number(step.get("t")) or 0.0)
         in_force = text(step.get("in_force")) or BASELINE
         self._count(step, decision, in_force)
@@ -259,8 +263,8 @@ class _Teller:
             seconds=dict(self.seconds), stretches=tuple(self.stretches), trials=tuple(trials), turns=tuple(self.turns),
             alerts=tuple(self.alerts.values()), held=dict(self.held), known=dict(self.known), kept=self.kept,
             standing=tuple(self.standing), for_good=tuple(self.for_good), worth=self._worth(),
-            series=Series(t, tuple(self.reward), tuple(self.budget), tuple(self.own), self._gaps()),
-            quarantined=self.quarantined,
+            series=Series(t, tuple(self.reward), tuple(self.budget), tuple(self.own), tuple(self.gaps)),
+            quarantined=self.quarantined, longest_s=self.longest_s,
             own_mean=fmean(own) if own else None, own_peak=max(own, default=None),
         )  # fmt: skip
 
@@ -276,14 +280,10 @@ class _Teller:
         self.t.append(t)
         usual = 0 < since <= GAP * self.interval_s if self.interval_s else 0 < since < math.inf
         if not usual and 0 < since < math.inf:
+            self.gaps.append(len(self.t) - 1)
             self.counts["gaps"] += 1
             self.seconds["gaps"] += since - self.interval_s
         return since if usual else self.interval_s
-
-    def _gaps(self) -> tuple[int, ...]:
-        """Return the steps before which there is a gap."""
-        limit = GAP * self.interval_s
-        return tuple(at for at in range(1, len(self.t)) if limit and self.t[at] - self.t[at - 1] > limit)
 
     def _count(self, step: Mapping[str, Any], decision: Mapping[str, Any], in_force: str) -> None:
         self.counts["intervals"] += 1

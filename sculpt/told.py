@@ -12,6 +12,9 @@ import numpy as np
 from rl.policy import BASELINE
 from rl.safety import loss
 
+_MOST = 50.0
+"""A gain beyond this, e**50, is none that anything could have: a damaged record."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gain:
@@ -80,7 +83,8 @@ class Trial:
         """What it lost, in seconds of the worth of what was kept, by the gain that was measured; below 0 where it won."""
         if self.gain is None:
             return None
-        return loss(-self.gain.mean if self.is_check else self.gain.mean, self.in_force_s)
+        gain = -self.gain.mean if self.is_check else self.gain.mean
+        return loss(min(gain, _MOST), self.in_force_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ class Told:
     series: Series
     quarantined: tuple[str, ...]
     """What might not be tried at the end."""
+    longest_s: float
+    """The longest interval: the loop takes longer ones where it would cost too much."""
     own_mean: float | None
     own_peak: float | None
 

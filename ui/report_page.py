@@ -363,23 +363,26 @@ def _bars(trial: Trial) -> list[Bar]:
         gain = trial.gain
         if gain is None:
             return []
-        return [Bar(1, math.expm1(gain.mean), _grown(gain.low), _grown(gain.high), words.gain_words(gain))]
+        return [Bar(1, _grown(gain.mean), _limit(gain.low), _limit(gain.high), words.gain_words(gain))]
     return [
         Bar(
             number,
-            math.expm1(block.gain),
-            _grown(block.low if block.low is not None else -math.inf),
-            _grown(block.high if block.high is not None else math.inf),
+            _grown(block.gain),
+            _limit(block.low if block.low is not None else -math.inf),
+            _limit(block.high if block.high is not None else math.inf),
             f"block {block.count}: {words.gain_words(block.as_gain)}",
         )
         for number, block in enumerate(trial.blocks, 1)
     ]
 
 
-def _grown(gain: float | None) -> float | None:
-    if gain is None or not math.isfinite(gain):
-        return gain
+def _grown(gain: float) -> float:
+    """Return a difference of logarithms as a share, as far as a plot has any use for it."""
     return math.expm1(min(gain, 50.0))
+
+
+def _limit(gain: float | None) -> float | None:
+    return gain if gain is None or not math.isfinite(gain) else _grown(gain)
 
 
 def _gain_scale(bars: Sequence[Bar]) -> Scale:

@@ -212,7 +212,7 @@ def totals(told: Told) -> Iterator[tuple[str, str]]:
         yield "mode", text(told.joined.get("mode")) or "?"
     if told.left is not None:
         yield "ended", left_words(told.left)
-    yield "intervals", f"{c.get('intervals', 0)}, {span(all_s)}"
+    yield "intervals", f"{c.get('intervals', 0)}, {span(all_s)}; the longest {told.longest_s:g} s"
     outcomes = Counter(outcome_words(one) for one in told.trials)
     yield (
         "trials",
@@ -306,7 +306,10 @@ def trial_pairs(trial: Trial, told: Told) -> Iterator[tuple[str, str]]:
         yield "which is", candidate_words(what)
     if trial.expected is not None:
         mean, deviation = trial.expected
-        yield "expected", f"{per_cent(mean)} over the baseline, give or take {math.expm1(deviation) * 100:.1f} %"
+        yield (
+            "expected",
+            f"{per_cent(mean)} over the baseline, give or take {math.expm1(min(deviation, 50.0)) * 100:.1f} %",
+        )
     blocks = trial.blocks[-1].count if trial.blocks else 0
     how = "before against after" if trial.one_way else count(blocks, "block") if blocks else "less than a block"
     yield "measured", f"{gain_words(trial.gain)}, {how}, {length_words(trial)}"

@@ -173,6 +173,11 @@ def test_a_gap_and_a_clock_set_back_count_as_one_interval_each() -> None:
     assert list(told.series.t) == sorted(told.series.t)
 
 
+def test_intervals_that_grow_longer_are_no_gaps() -> None:
+    told = story(step(0), step(20, interval_s=40.0), step(40, interval_s=40.0)).workloads[0]
+    assert (told.seconds["all"], told.series.gaps, told.longest_s) == (2.0 + 40 + 40, (), 40.0)
+
+
 def test_what_is_no_record_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     with pytest.raises(SculptError, match=r"x\.jsonl cannot be read"):
