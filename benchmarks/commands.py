@@ -11,6 +11,7 @@ from benchmarks.running import Session, Workload
 
 def shell_workload(program: str, load: str, about: str, script: str, *needs: str, core: bool = True) -> Workload:
     """Return the workload of a shell command repeated for ever; see ``benchmarks.inputs`` for ``{text}`` and the like."""
+
     def begin(session: Session) -> subprocess.Popen[bytes]:
         return session.shell(f"while :; do {expand(script, session)}; done")
 
@@ -21,6 +22,7 @@ def command_workload(
     program: str, load: str, about: str, command: Sequence[str], *, needs: str = "", ready: str = "", core: bool = True
 ) -> Workload:
     """Return the workload of one long-running command; ``ready`` is what it prints once it is up."""
+
     def begin(session: Session) -> subprocess.Popen[bytes]:
         process = session.spawn(*(expand(word, session) for word in command))
         if ready:
