@@ -219,6 +219,7 @@ def test_other_addresses_are_answered_only_when_they_are_named() -> None:
         open_alerting(AlertSettings(prometheus="192.0.2.1:9464"))  # of nobody: RFC 5737
 
 
+@pytest.mark.slow
 def test_those_who_ask_and_say_nothing_do_not_keep_others_waiting_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter, "ANSWERED_S", 0.5)
     with scraped() as alerting:
