@@ -107,15 +107,20 @@ def reused_pid(scene: Scene) -> State:
         ours = scene.goal.state()[pid]
         scene.goal.kill()
         with impostor(pid):
-            _set(pid, ours)  # the same as what the loop has in force: by its value it cannot be told apart
+            _set(pid, ours)
+            assert setting_of(pid) == ours, (
+                "the impostor could not be set"
+            )  # as in force: by its values it cannot be told apart
             if is_killed:
                 one.kill()
             else:
                 one.process.send_signal(signal.SIGCONT)
                 until(lambda: not one.is_alive(), "the agent to end with its target")
-            assert setting_of(pid) == ours
+            assert setting_of(pid) == ours, (
+                f"whoever has the id now was set to {setting_of(pid)} by the loop, from {ours}"
+            )
             scene.undo_all()
-            assert setting_of(pid) == ours
+            assert setting_of(pid) == ours, f"whoever has the id now was set to {setting_of(pid)} by undo, from {ours}"
     return GONE
 
 

@@ -43,6 +43,10 @@ def run(case: Case, runs: int, seed: int) -> Count:
             count.failures.append(f"seed {seed + number}: {wrong}")
         else:
             count.passed += 1
+        print(
+            "F" if wrong else ".", end="", file=sys.stderr, flush=True
+        )  # how far it is: a run takes a quarter of a minute
+    print(file=sys.stderr)
     return count
 
 
