@@ -23,6 +23,8 @@ class Launched:
             raise TargetGoneError(f"the command {argv[0]} {reason}", remedy="check its spelling, PATH and mode")
         gate_in, self._gate = os.pipe()
         self.status: int | None = None
+        self.cpu_s = 0.0
+        """CPU time of it and of its children that it waited for; once it has ended."""
         self.pid = os.fork()
         if self.pid == 0:
             _become(path, list(argv), gate_in, self._gate)
@@ -39,8 +41,9 @@ class Launched:
     def poll(self) -> int | None:
         """Return the exit status as a shell gives it (128 + signal), None while it runs."""
         if self.status is None:
-            pid, raw = os.waitpid(self.pid, os.WNOHANG)
+            pid, raw, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
+                self.cpu_s = used.ru_utime + used.ru_stime
                 code = os.waitstatus_to_exitcode(raw)
                 self.status = code if code >= 0 else 128 - code
         return self.status

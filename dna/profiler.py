@@ -241,12 +241,11 @@ class Profiler:
 
     def __iter__(self) -> Iterator[Interval]:
         """Yield an interval when it is over; end with the duration, the target, or ``stop``."""
-        begin = self._host.monotonic_ns()
-        number = 0
+        due = begin = self._host.monotonic_ns()
         end = None if self.duration is None else begin + round(self.duration * 1e9)
         while not self.ended:
-            number += 1
-            due = begin + round(number * self.interval * 1e9)
+            step = round(self.interval * 1e9)
+            due += step
             self._wait(due if end is None else min(due, end))
             self._follower.update()
             now = self._host.monotonic_ns()
@@ -257,7 +256,7 @@ class Profiler:
                 self.ended = "duration"
             if self.ended and self._intervals and elapsed < _PARTIAL * self.interval:
                 return
-            number = max(number, (now - begin) // round(self.interval * 1e9))  # intervals slept through are not made up
+            due += max(now - due, 0) // step * step  # intervals slept through are not made up
             yield self._measure(elapsed)
 
     def _alive(self) -> bool:
@@ -346,6 +345,10 @@ class Profiler:
             detail=detail_of(sample),
         )
 
+    def pace(self, interval: float) -> None:
+        """Let intervals be so long from the next one on; for the thread that iterates."""
+        self.interval = min(max(interval, SHORTEST_S), LONGEST_S)
+
     # --- end
 
     def stop(self) -> None:
@@ -363,6 +366,16 @@ class Profiler:
     def launched(self) -> int | None:
         """Process id of a launched command, None when nothing was launched."""
         return self._launched.pid if self._launched else None
+
+    @property
+    def launched_cpu_s(self) -> float:
+        """CPU time of a launched command that has ended; 0 before."""
+        return self._launched.cpu_s if self._launched else 0.0
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The target's processes, as they were at the last look."""
+        return self._members.pids()
 
     def profile(self, name: str = "", *, tool: str = "") -> Profile:
         """Return what has been measured so far."""

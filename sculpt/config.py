@@ -31,6 +31,7 @@ from dna.profiler import LONGEST_S, SHORTEST_S
 from dna.target import Target
 from hal.errors import HalError
 from rl.reward import parse_metrics
+from sculpt.cost import OWN_LIMIT
 from sculpt.errors import ConfigError
 from sculpt.guard import Guard, guard_of
 from sculpt.loop import MODES, OBSERVE
@@ -47,8 +48,6 @@ from sculpt.toml_file import (
     words_of,
 )
 
-OWN_LIMIT = 0.01
-"""Share of one core that a run may cost, unless said otherwise."""
 _TABLES = ("run", "target", "guard", "alerts")
 _RUN = (
     "mode", "interval", "duration", "on_exit", "own_limit", "unverified", "seed", "rules", "packs",

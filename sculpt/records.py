@@ -60,6 +60,7 @@ def record_data(record: Record) -> dict[str, object]:
         else {"in_force": done.in_force.name, "changed": done.changed, "took_s": done.took_s, "error": done.error},
         "alerts": list(record.alerts),
         "own_share": record.own_share,
+        "interval_s": record.interval_s,
         "novelty": record.novelty,
         "vector": [round(value, 4) for value in record.vector],
         "lost": list(record.lost),

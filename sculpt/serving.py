@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from dna.errors import DnaError
 from dna.export import plain
 from dna.library import Library
 from dna.profiler import Profiler
@@ -34,6 +35,7 @@ from rules.rule import Rule
 from rules.situation import Machine, Workload
 from sculpt.actuator import Actuator, Done
 from sculpt.alerts import Alarms, with_alerts
+from sculpt.cost import OWN_LIMIT, OwnCost, Verdict
 from sculpt.guard import Guard
 from sculpt.loop import APPLY, Judge, Loop, Record, recent
 from sculpt.records import Log
@@ -45,6 +47,10 @@ from sculpt.watchers import Watchers
 
 TITLE = "sculpt"
 """How the titles of a run's transactions begin in the journal."""
+KEPT = 12
+"""Intervals of a workload that are remembered."""
+ASKING = 0.25
+"""Of what a run may cost, what asking the rules may."""
 
 
 @dataclass(slots=True)
@@ -76,10 +82,13 @@ class Common:
     """The processes of each workload, by its name."""
     served: dict[str, Serving] = field(default_factory=dict)
     """Each workload, by its name."""
+    own_limit: float = OWN_LIMIT
     machine: SharedMachine = field(init=False)
+    cost: OwnCost = field(init=False)
 
     def __post_init__(self) -> None:
         self.machine = SharedMachine(self.host, for_s=self.interval_s / 2)
+        self.cost = OwnCost(self.own_limit, self.interval_s)
 
     def others(self, name: str) -> Collection[int]:
         """Return the processes of all workloads but one."""
@@ -130,13 +139,15 @@ class Serving:
         self._facts = machine_facts(common.host, profiler.machine)
         self._loop = self._made()
         self._stopping = threading.Lock()
-        self._is_over = False
+        self._is_over = self._is_stopped = False
+        self._since = time.monotonic()
         common.members[name] = members_of(common.host, self.target)
         common.served[name] = self
 
     def stop(self) -> None:
         """Let it end between two steps; from any thread."""
         with self._stopping:
+            self._is_stopped = True
             if not self._is_over:
                 self._profiler.stop()
 
@@ -157,8 +168,8 @@ class Serving:
             self._judge(
                 Interval(time.time(), {}, {}, {}, None, {}), 0.0
             )  # what is counted is known from the second look on
-            for _ in self._profiler:
-                self._step()
+            while self._is_measured():
+                self._lighten()
         except BaseException as failed:
             error = failed
         left = self._end(error)
@@ -168,19 +179,67 @@ class Serving:
         close(self._judge)
         return left
 
-    def _step(self) -> None:
+    def _is_measured(self) -> bool:
+        """Take steps until the end, or until it is to go on without BPF programs; tell whether it is that."""
+        for _ in self._profiler:
+            if self._step().lighten:
+                return not self._profiler.ended
+        return False
+
+    def _lighten(self) -> None:
+        """Measure on without BPF programs."""
+        before = self._profiler
+        left_s = None if before.duration is None else max(before.duration - (time.monotonic() - self._since), 0.01)
+        profiler = Profiler(
+            self.target, interval=before.interval, duration=left_s, host=self._common.host, keep=KEPT, use_bpf=False
+        )
+        try:
+            profiler.__enter__()
+        except (DnaError, HalError) as error:  # it is about to end, as a rule; else the cost stays, and is told again
+            self._common.watchers.note(f"{self.name} cannot be measured without BPF programs: {error}")
+            return
+        self._since = time.monotonic()
+        with self._stopping:
+            self._profiler = profiler
+            is_stopped = self._is_stopped
+        before.__exit__(None, None, None)
+        if is_stopped:
+            profiler.stop()
+
+    def _step(self) -> Verdict:
         common, profile = self._common, recent(self._profiler.profile())
         judged = self._loop.judged(profile.intervals[-1])
         with common.lock:
-            common.members[self.name] = members_of(common.host, self.target)
+            common.members[self.name] = self._profiler.pids
             record = self._loop.step(profile, judged)
+            cost = self._cost(profile.intervals[-1])
             failures = common.watchers.failures()
-            record = replace(record, alerts=(*record.alerts, *failures), trouble=(*record.trouble, *failures))
+            told = (cost.told,) if cost.told else ()
+            record = replace(
+                record,
+                alerts=(*record.alerts, *told, *failures),
+                trouble=(*record.trouble, *failures),
+                own_share=cost.share,
+                interval_s=cost.interval_s,
+            )
             record = self._with_alerts(record)
             common.log.add(record)
             common.watchers.tell(record)
             if common.log.trouble:
                 common.watchers.note(common.log.trouble)
+        self._profiler.pace(cost.interval_s)
+        return cost
+
+    def _cost(self, interval: Interval) -> Verdict:
+        """Return what all of the run costs, and what follows for this workload."""
+        bpf_s = interval.quality.get("bpf_cpu_s")
+        self._common.cost.foreign(self.name, self._profiler.launched_cpu_s)
+        return self._common.cost.take(
+            self.name,
+            float(bpf_s) if isinstance(bpf_s, int | float) else None,
+            self._profiler.interval,
+            dispensable=bool(self.asked.metrics) and not self._profiler.launched,
+        )
 
     def _with_alerts(self, record: Record) -> Record:
         try:
@@ -204,6 +263,7 @@ class Serving:
             common.turns.note(self.name, trying=False)
             common.members.pop(self.name, None)
             common.served.pop(self.name, None)
+            common.cost.left(self.name)
             why = "failed" if error else self._profiler.ended
             left = Left(self.name, why, done, dict(self._loop.learner.counts), on_exit, error)
             common.log.left(left_data(left))
@@ -230,6 +290,7 @@ class Serving:
             held=self._held,
             beside=self._beside,
             follow=common.follow,
+            own_limit=common.cost.limit * ASKING / common.count,
         )
 
     def _learner(self) -> Learner:

@@ -28,21 +28,19 @@ from rules.reload import Rules
 from rules.rule import Rule
 from sculpt.alerts import Alarms
 from sculpt.bell import Bell
-from sculpt.config import OWN_LIMIT
+from sculpt.cost import OWN_LIMIT
 from sculpt.guard import Guard
 from sculpt.judging import open_judge
 from sculpt.loop import APPLY, Judge
 from sculpt.records import Log, default_folder
 from sculpt.recovery import recover
 from sculpt.remember import open_memory
-from sculpt.serving import TITLE, Common, Left, Serving, close, left_data
+from sculpt.serving import KEPT, TITLE, Common, Left, Serving, close, left_data
 from sculpt.targets import KEEP, RESTORE, Asked, hold_apart, members_of, named, program_of, single
 from sculpt.watchers import Watcher, Watchers
 
 __all__ = ["KEEP", "RESTORE", "TITLE", "Asked", "Ended", "Left", "Steering", "Wanted", "recover", "run"]
 
-KEPT = 12
-"""Intervals of a workload that are remembered."""
 LOOK_EVERY_S = 2.0
 """How often is looked for what is waited for, or once an interval where that is longer."""
 
@@ -186,6 +184,7 @@ def run(
             here, transactions, library, wanted.guard, wanted.rules, wanted.follow, wanted.seed, wanted.command,
             wanted.interval_s, max(len(first), len(wanted.targets)), watching, steering.is_paused,
             steering.on_exit_of, log, _memory(stack, wanted, transactions, watching), alarms or Alarms(),
+            own_limit=wanted.own_limit,
         )  # fmt: skip
         return _Run(wanted, common, opened, bell, steering).go(first)
 

@@ -61,7 +61,9 @@ def wanted(
     rules: tuple[Rule, ...] = (pin,),
 ) -> Wanted:
     asked = Asked(Target.pid(pid), mode, on_exit=on_exit)
-    return Wanted((asked,), 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), rules, command="test")
+    return Wanted(
+        (asked,), 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), rules, command="test", own_limit=1.0
+    )
 
 
 def worth(pid: int, factor: float = 1.5) -> Judged:

@@ -70,7 +70,9 @@ def judge_of(asked: Asked, _host: Host) -> Judge:
 
 def wanted(folder: Path, *pids: int, on_exit: str = RESTORE, duration_s: float = 240.0) -> Wanted:
     asked = tuple(Asked(Target.pid(pid), APPLY, on_exit=on_exit) for pid in pids)
-    return Wanted(asked, 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), (pin,), command="test")
+    return Wanted(
+        asked, 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), (pin,), command="test", own_limit=1.0
+    )
 
 
 def go(request: Wanted, folder: Path, *watchers: Callable[[Record], None]) -> Ended:
@@ -155,7 +157,7 @@ def test_what_is_kept_at_the_end_is_each_ones_own_declaration(
     request = wanted(tmp_path, first.pid, second.pid)
     keeping = Asked(Target.pid(first.pid), APPLY, on_exit=KEEP)
     until = Until(lambda records: len(promoted(records)) == 2)
-    go(Wanted((keeping, request.targets[1]), 0.3, 240.0, request.guard, (pin,)), tmp_path, until)
+    go(Wanted((keeping, request.targets[1]), 0.3, 240.0, request.guard, (pin,), own_limit=1.0), tmp_path, until)
     assert is_pinned(first.pid)
     assert not is_pinned(second.pid)
     assert recover(HOST, Journal(tmp_path / "journal"), tmp_path / "runs") == 0
