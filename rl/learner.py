@@ -14,7 +14,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 
 from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen
 from rl.policy import BASELINE, TRIAL_DEVIATION, Arm, Chosen, Policy
@@ -43,6 +43,9 @@ FALLEN = 0.7
 """Share of the gain of what is kept: when the reward falls by that much, the gain may be gone."""
 TOLD = 0.05
 """Chance that the limits of a gain, as told, miss it; whatever the trial itself goes by."""
+LEAST_NOISE = 3
+NOISE_EXCUSES = 5.0
+"""From so many measurements the noise is known; so many standard deviations of one are no sign of anything in a difference of two."""
 CHECK_DOUBT = 0.3
 CHECK_BLOCKS = 24
 """Chance of error in finding that what is kept still pays, or no longer, and most blocks to find out in: the first was proven before, and
@@ -347,10 +350,19 @@ class Learner:
 
     def _design_for(self, seen: Seen, arm: Arm) -> Design:
         """Return the trial's design: each further trial of one arm needs more proof, so that all of them err no oftener than once in 1/alpha or so."""
+        design = replace(self.design, limits=self._limits())
         if not arm.parts:
-            return replace(self.design, alpha=CHECK_DOUBT, doubt=CHECK_DOUBT, most_blocks=CHECK_BLOCKS)
+            return replace(design, alpha=CHECK_DOUBT, doubt=CHECK_DOUBT, most_blocks=CHECK_BLOCKS)
         tries = len(self.tries.get((seen.context.cluster, arm.name), ()))
-        return replace(self.design, alpha=self.design.alpha / (1 + tries) ** 2)
+        return replace(design, alpha=self.design.alpha / (1 + tries) ** 2)
+
+    def _limits(self) -> Limits:
+        """Return a trial's limits: what noise alone does to what is kept is no reason to end one at once."""
+        limits = self.design.limits
+        if len(self._recent) < LEAST_NOISE:
+            return limits
+        noise = stdev(map(math.log, self._recent))
+        return replace(limits, hard=min(limits.hard, -NOISE_EXCUSES * noise))
 
     # --- a trial
 
