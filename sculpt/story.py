@@ -407,7 +407,9 @@ class _Teller:
         elif event == "made":
             self.for_good.append(Kept(name, gain, event, self.time))
         elif event in ("confirmed", "recalled"):
-            self.standing = [Kept(name, gain, event, self.time)]
+            # A check ends as soon as it will: where it has no limits, those of the trial that proved it count on.
+            if not (self.standing and event == "confirmed" and _is_vague(gain)):
+                self.standing = [Kept(name, gain, event, self.time)]
         elif text(decision.get("arm")) == BASELINE and decision.get("state") in (HOLD, BLIND):
             self.standing = []
 
@@ -440,6 +442,10 @@ def _gain(decision: Mapping[str, Any]) -> Gain | None:
         return None
     low, high = _limits(decision.get("interval"))
     return Gain(mean, low, high)
+
+
+def _is_vague(gain: Gain | None) -> bool:
+    return gain is None or not math.isfinite(gain.low or 0.0) or gain.low is None
 
 
 def _or_nan(value: object) -> float:

@@ -72,6 +72,14 @@ def test_a_check_tells_what_is_kept_over_the_baseline() -> None:
     assert [part.event for part in told.standing] == ["confirmed"]
 
 
+def test_a_check_too_short_for_limits_leaves_those_of_the_proof() -> None:
+    check = trial(20, "baseline", against="huge", outcome="confirmed", gain=0.15, blocks=2)
+    check[-1]["decision"]["interval"] = [None, None]
+    told = story(trial(0, "huge", blocks=3), check, END).workloads[0]
+    assert told.trials[1].outcome == "confirmed"
+    assert [(part.event, part.gain) for part in told.standing] == [("promoted", told.trials[0].gain)]
+
+
 @pytest.mark.parametrize("event", ["phase", "blind", "gone", "rolled back"])
 def test_what_leads_back_to_the_baseline_leaves_nothing_kept(event: str) -> None:
     back = step(30, in_force="huge", event=event, state="blind" if event == "blind" else "hold", because="why")
