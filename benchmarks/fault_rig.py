@@ -173,7 +173,13 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        own = {"DNA_JOURNAL": "journal", "DNA_SCULPT": "runs", "DNA_STORE": "history.db", "DNA_LEARNED": "learned.db"}
+        own = {
+            "DNA_JOURNAL": "journal",
+            "DNA_SCULPT": "runs",
+            "DNA_STORE": "history.db",
+            "DNA_LEARNED": "learned.db",
+            "DNA_RUN": "run",
+        }
         paths = {name: str(self.folder / path) for name, path in own.items()}
         self.environment = {**os.environ, **paths, "DNA_RULES": "", **self.environment}
         text = RULES.replace("FIRST", str(CPUS[0])).replace("LAST", str(CPUS[-1]))

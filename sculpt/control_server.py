@@ -76,7 +76,7 @@ class ControlServer:
     _listener: socket.socket | None = None
     _thread: threading.Thread | None = None
     _made: Path | None = None
-    """The folder, where it was made here."""
+    """The folder, where it is to go at the end if nothing is in it."""
     _connections: dict[int, _Connection] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _waker: socket.socket | None = None

@@ -92,13 +92,13 @@ def peer_of(connected: socket.socket) -> tuple[int, int]:
 
 
 def make_folder(folder: Path) -> Path | None:
-    """Make the folder, mode 0700, where it is missing; return it where it was made here.
+    """Make the folder, mode 0700, where it is missing; return it where it is ours: made here, or the usual one, made by a run before.
 
     Raises:
         OSError: it cannot be made.
         ControlError: others could put a socket of theirs in place of ours.
     """
-    made = None
+    made = folder if _is_usual(folder) else None
     with suppress(FileExistsError):
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -109,6 +109,12 @@ def make_folder(folder: Path) -> Path | None:
     if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
         raise ControlError(f"others can write {folder}")
     return made
+
+
+def _is_usual(folder: Path) -> bool:
+    with suppress(ControlError):
+        return not os.environ.get("DNA_RUN") and folder == default_folder()
+    return False
 
 
 def listening(place: Path) -> socket.socket:

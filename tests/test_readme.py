@@ -86,7 +86,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
     command.chmod(0o755)
     own = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "DNA_STORE": str(folder / "history.db")}
-    return {**os.environ, **own, "DNA_JOURNAL": str(folder / "journal")}
+    return {**os.environ, **own, "DNA_JOURNAL": str(folder / "journal"), "DNA_RUN": str(folder / "run")}
 
 
 def run(argv: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -134,6 +134,7 @@ class Tool:
         return os.environ | {
             "DNA_JOURNAL": str(self.folder / "journal"),
             "DNA_SCULPT": str(self.folder / "runs"),
+            "DNA_RUN": str(self.folder / "run"),
             "DNA_STORE": str(self.folder / "history.db"),
             "DNA_LEARNED": str(self.folder / "learned.db"),
         }

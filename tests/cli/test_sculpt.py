@@ -18,7 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    own = {"DNA_SCULPT": str(tmp_path / "runs"), "DNA_JOURNAL": str(tmp_path / "journal")}
+    own = {
+        "DNA_SCULPT": str(tmp_path / "runs"),
+        "DNA_JOURNAL": str(tmp_path / "journal"),
+        "DNA_RUN": str(tmp_path / "run"),
+    }
     return {**os.environ, **own, "DNA_STORE": str(tmp_path / "history.db")}
 
 

@@ -41,7 +41,11 @@ def pin(workload: Workload) -> Iterator[Wish]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    own = {"DNA_SCULPT": str(tmp_path / "runs"), "DNA_JOURNAL": str(tmp_path / "journal")}
+    own = {
+        "DNA_SCULPT": str(tmp_path / "runs"),
+        "DNA_JOURNAL": str(tmp_path / "journal"),
+        "DNA_RUN": str(tmp_path / "run"),
+    }
     return {**os.environ, **own, "DNA_STORE": str(tmp_path / "history.db"), "DNA_LEARNED": str(tmp_path / "learned.db")}
 
 
