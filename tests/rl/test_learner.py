@@ -134,7 +134,9 @@ def test_noise_alone_is_no_disaster_and_a_gain_within_it_is_found() -> None:
     """Measurements that scatter by a fifth, as a 99th percentile does: one that is far worse says nothing of the candidate."""
     ended = [run(fixed(pages=0.4), 400, seed=seed, noise=0.2, arms=(NOTHING, PAGES)) for seed in range(10)]
     assert sum(learner.kept.name == "pages" for learner, _, _ in ended) >= 8
-    at_once = [decision for _, decisions, _ in ended for decision in decisions if "far worse at once" in decision.because]
+    at_once = [
+        decision for _, decisions, _ in ended for decision in decisions if "far worse at once" in decision.because
+    ]
     assert len(at_once) <= 3
 
 
