@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sculpt.lenient import number, text
 from sculpt.records import SCHEMA, is_going
-from sculpt.story import number, text
 
 _PIECE = 1 << 17
 """Bytes read of each end."""

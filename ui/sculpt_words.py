@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rl.policy import BASELINE
 from sculpt.aftermath import Now, Standing
+from sculpt.lenient import number, text
 from sculpt.records import SCHEMA
-from sculpt.story import Story, number, text
+from sculpt.story import Story
 from sculpt.told import Gain, Told, Trial, Turn
 from ui.units import seconds, size, three_digits
 

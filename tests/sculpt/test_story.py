@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rl.decision import EVENTS
 from sculpt.errors import SculptError
-from sculpt.story import ENDINGS, read_story, tell
+from sculpt.story import read_story, tell
+from sculpt.teller import ENDINGS
 from tests.sculpt.telling import END, HEAD, START, lines, step, story, trial
 
 RATE = "throughput=file:/rate"
