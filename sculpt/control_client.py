@@ -108,7 +108,10 @@ class Asking:
                 return {}
 
     def _answer(self) -> Mapping[str, Any]:
+        until = time.monotonic() + (self._socket.gettimeout() or 0.0)  # for the whole of it, however it trickles
         while b"\n" not in self._rest:
+            if time.monotonic() > until:
+                raise TimeoutError
             chunk = self._socket.recv(65536)
             if not chunk:
                 raise NoRunError(f"the run at {self._place} has ended")

@@ -389,7 +389,7 @@ def _end(ended: Ended) -> Mapping[str, object]:
 
 @contextmanager
 def _stopped_by_signals(bell: Bell) -> Iterator[None]:
-    """End the run between two steps on SIGINT and SIGTERM, where this is the main thread."""
+    """End the run between two steps on SIGINT, SIGTERM and, unless ``nohup`` says otherwise, SIGHUP, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -397,7 +397,8 @@ def _stopped_by_signals(bell: Bell) -> Iterator[None]:
     def stop(_number: int, _frame: Any) -> None:
         bell.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, *hangup)}
     try:
         yield
     finally:

@@ -122,7 +122,7 @@ def test_a_pause_ends_the_trial_that_runs_and_begins_none(runs: Runs) -> None:
     assert not runs.is_pinned
     runs.ask("resume")
     until(lambda: runs.stands() == "trying")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)  # as when the terminal is closed
     assert process.wait(LIMIT_S) == 0
     assert not runs.is_pinned
 

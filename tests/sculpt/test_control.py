@@ -454,3 +454,25 @@ def test_where_sockets_are() -> None:
     assert default_folder({"HOME": "/h"}, euid=2**31) == Path("/h/.local/state/workload-dna/run")
     with pytest.raises(ControlError, match="no place"):
         default_folder({}, euid=2**31)
+
+
+def test_one_who_answers_in_drops_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    place = tmp_path / "sculpt-1.sock"
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection, contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(b" ")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            with Asking(place, patience_s=0.5) as asking, pytest.raises(ControlError, match="does not answer"):
+                asking.ask("status")
+        finally:
+            over.set()
+            thread.join()

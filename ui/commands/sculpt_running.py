@@ -52,8 +52,7 @@ def around(wanted: Wanted, lines: Watcher, *, live: bool, socket: str) -> Iterat
         stack.enter_context(ControlServer(control, _place(socket), _warn))
         notifier = stack.enter_context(Notifier(control))
         if is_live:
-            aside = any(asked.target.kind == "command" for asked in wanted.targets)
-            screen = stack.enter_context(diverted(console)) if aside else console
+            screen = stack.enter_context(diverted(console))  # what a command says, and warnings, are shown afterwards
             lines = stack.enter_context(SculptLive(control, screen, duration_s=wanted.duration_s))
         yield Around(control, (control, lines, notifier))
     if is_live:
