@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_LATEST = 2.0**33
+"""In the year 2242."""
+
 
 def number(value: object) -> float | None:
     """Return a finite number, else None: what a record holds may be of any kind."""
@@ -18,6 +21,12 @@ def number(value: object) -> float | None:
     except OverflowError:
         return None
     return found if math.isfinite(found) else None
+
+
+def moment(value: object) -> float | None:
+    """Return a time in seconds since the epoch, else None: what lies centuries off is none."""
+    found = number(value)
+    return found if found is not None and 0 <= found <= _LATEST else None
 
 
 def text(value: object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sculpt.lenient import number, text
+from sculpt.lenient import moment, number, text
 from sculpt.records import SCHEMA, is_going
 
 _PIECE = 1 << 17
@@ -48,7 +48,7 @@ def _brief(path: Path) -> Brief:
     if head.get("schema") != SCHEMA:
         return Brief(path.stem, trouble="no record of a run")
     ends = [one["end"] for one in tail if isinstance(one.get("end"), dict)]
-    starts, times = ([t for one in part if (t := number(one.get("t"))) is not None] for part in (first, tail))
+    starts, times = ([t for one in part if (t := moment(one.get("t"))) is not None] for part in (first, tail))
     interval_s = number(head.get("interval_s")) or 0.0
     return Brief(
         path.stem,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sculpt.errors import SculptError
-from sculpt.lenient import number, text
+from sculpt.lenient import moment, number, text
 from sculpt.records import SCHEMA
 from sculpt.teller import Teller
 from sculpt.told import Told
@@ -91,7 +91,7 @@ class _Run:
 
     def take(self, record: Mapping[str, Any]) -> None:
         """Take in one record; one of a kind that is not known is passed over."""
-        if isinstance(record.get("decision"), dict) and number(record.get("t")) is not None:
+        if isinstance(record.get("decision"), dict) and moment(record.get("t")) is not None:
             self._of(record).take(record)
         elif isinstance(joined := record.get("joined"), dict):
             self._of(joined).joined = joined
