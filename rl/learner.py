@@ -404,7 +404,7 @@ class Learner:
             self.tries.setdefault((seen.context.cluster, candidate.name), []).append(self._kept_gain + gain)
         self._close()
         if is_check:
-            return self._checked(seen, outcome, -gain, found.count)
+            return self._checked(seen, outcome, -gain, trial)
         if outcome == PROMOTED:
             return self._promote(seen, candidate, gain, f"better by {gain:+.3f}, proven in {found.count} blocks")
         words = {
@@ -437,10 +437,13 @@ class Learner:
         self.quarantine = self.quarantine.put(seen.context.cluster, arm.name, seen.t)
         return Decision(self.kept, HOLD, because, event, arm.name, gain)
 
-    def _checked(self, seen: Seen, outcome: str, gain: float, blocks: int) -> Decision:
-        """Say what came of holding what is kept against the baseline: ``gain`` is its own."""
-        kept = self.kept
-        if outcome in (INFERIOR, HARD_LIMIT) or (outcome == UNDECIDED and gain > self.patience.worth):
+    def _checked(self, seen: Seen, outcome: str, gain: float, trial: Trial) -> Decision:
+        """Say what came of holding what is kept against the baseline: ``gain`` is its own.
+
+        It was proven before: where nothing is shown it stays as long as it may well be worth it.
+        """
+        kept, blocks = self.kept, trial.evidence.count
+        if outcome in (INFERIOR, HARD_LIMIT) or (outcome == UNDECIDED and gain + trial.error > self.patience.worth):
             self.counts["confirmed"] += 1
             if outcome != HARD_LIMIT:  # which may be one bad measurement
                 self._kept_gain = (self._kept_gain + gain) / 2
@@ -449,7 +452,7 @@ class Learner:
             self._fall.looked_into()
             longer = max(2 * self._check_after, self.patience.recheck)
             self._check_after = min(longer, self.patience.longest_recheck)
-            self._alarm_after = min(2 * self._alarm_after, 4 * self.patience.alarm)
+            self._alarm_after = min(2 * self._alarm_after, 8 * self.patience.alarm)
             return Decision(kept, HOLD, f"still better by {gain:+.3f}", "confirmed", kept.name, gain)
         self.proofs.drop(seen.context)
         self._given_up[kept.name] = self.counts["intervals"]
