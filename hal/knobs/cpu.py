@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 from hal import cgroups
-from hal.errors import HalError, SettingError
+from hal.errors import HalError, NotFoundError, SettingError
 from hal.host import Host, Scheduling
 from hal.knobs.knob import RANKS, Knob, whole_number
 from hal.lists import format_cpu_list, parse_cpu_list
 from hal.settings import Subject, Value
+from hal.subjects import is_gone
 
 POLICIES = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline", 7: "ext"}
 """include/uapi/linux/sched.h"""
@@ -22,6 +25,16 @@ class CpuKnob(Knob):
 
     subject_kind = "thread"
     rank = RANKS["place"]
+
+    def _hold_same(self, host: Host, subject: Subject) -> int:
+        """Return the thread's id, as the last thing before it is set: syncing the journal took long enough for the id to be reused.
+
+        Raises:
+            NotFoundError: it ended, whoever has its id now.
+        """
+        if subject.start and is_gone(host, subject):
+            raise NotFoundError(f"{subject} ended", number=errno.ESRCH, subject=str(subject))
+        return int(subject.name)
 
 
 class Affinity(CpuKnob):
@@ -51,7 +64,7 @@ class Affinity(CpuKnob):
         if set(cpus) >= set(online_cpus(host)):
             # As a thread has it that was never pinned: CPUs that come online later are its too.
             cpus = tuple(range(possible_cpus(host)))
-        host.set_affinity(int(subject.name), cpus)
+        host.set_affinity(self._hold_same(host, subject), cpus)
 
     def verify(self, host: Host, subject: Subject, value: Value) -> str:
         wrong = super().verify(host, subject, value)
@@ -89,8 +102,8 @@ class Policy(CpuKnob):
         return name + ("+reset" if found.flags & _RESET_ON_FORK else "")
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
-        tid = int(subject.name)
-        host.set_scheduling(tid, scheduling_of(str(value), host.scheduling(tid)))
+        wanted = scheduling_of(str(value), host.scheduling(int(subject.name)))
+        host.set_scheduling(self._hold_same(host, subject), wanted)
 
     def cost(self, old: Value, new: Value) -> str:
         if str(new).startswith(_REALTIME):
@@ -113,7 +126,7 @@ class Nice(CpuKnob):
         return host.scheduling(int(subject.name)).nice
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
-        host.set_nice(int(subject.name), int(value or 0))
+        host.set_nice(self._hold_same(host, subject), int(value or 0))
 
 
 def scheduling_of(value: str, present: Scheduling) -> Scheduling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hal.apply import apply
 from hal.cgroups import hierarchies
 from hal.errors import ChangeFailedError, JournalError, PlanError, RefusedError
 from hal.fake import FakeHost
-from hal.journal import APPLIED, CLOSED, Journal
+from hal.journal import APPLIED, CLOSED, Journal, Writer
 from hal.knobs import all_knobs
 from hal.plan_json import plan_from_text, plan_to_dict
 from hal.planning import machine_id, make_plan
@@ -595,3 +595,52 @@ def test_a_plan_that_cannot_be_recorded_leaves_no_file(folder: Path) -> None:
     with pytest.raises(JournalError):
         apply(make_plan(host, exact_settings(host, "cpu")), host, FaultyJournal(folder, Faults("full", 1, "record")))
     assert list(folder.glob("*.jsonl")) == []
+
+
+def somebody_else(host: FakeHost) -> None:
+    """End the server, and have another program under its id, set in its own way."""
+    host.end(SERVER)
+    host.start(SERVER, "somebody else")
+    host.set_affinity(SERVER, [5])
+    host.set_scheduling(SERVER, replace(host.scheduling(SERVER), policy=5, nice=4))
+
+
+class ReusedWhileWriting(Journal):
+    """A journal whose syncing takes so long that the process ends meanwhile, and another one gets its id."""
+
+    def __init__(self, folder: Path, host: FakeHost, at: int) -> None:
+        super().__init__(folder)
+        self._host = host
+        self._left = at
+
+    def writer(self, identity: str) -> Writer:
+        inner, outer = super().writer(identity), self
+
+        class Slow(Writer):
+            def append(self, record: Mapping[str, object]) -> None:
+                inner.append(record)
+                outer._left -= 1
+                if outer._left == 0:
+                    somebody_else(outer._host)
+
+        return Slow(self.folder / f"{identity}.jsonl")
+
+
+@pytest.mark.parametrize(("knob", "value"), [("cpu.affinity", "2-3"), ("cpu.nice", 7), ("cpu.policy", "batch")])
+def test_who_gets_a_process_id_while_the_journal_syncs_is_not_touched(folder: Path, knob: str, value: Value) -> None:
+    for doing in ("apply", "undo"):
+        host = furnished()
+        one = thread(SERVER, host.tasks[SERVER].start)
+        plan = make_plan(host, [Setting(knob, one, value)])
+        at = 2 if doing == "apply" else 1  # what follows the intent; what follows the mark that it is being undone
+        slow = ReusedWhileWriting(folder / doing, host, at)
+        if doing == "apply":
+            apply(plan, host, slow)
+        else:
+            done = apply(plan, host, Journal(folder / doing))
+            assert undo(host, slow, done.identity).gone
+        fresh = furnished()
+        somebody_else(fresh)
+        assert host.tasks[SERVER].start != one.start
+        assert host.tasks[SERVER].affinity == fresh.tasks[SERVER].affinity
+        assert host.tasks[SERVER].scheduling == fresh.tasks[SERVER].scheduling
