@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rl.learned import Learned
 from rl.lessons import Lesson
+from rl.replay import Estimate
 from ui.glyphs import Glyphs
 from ui.history import ago
 from ui.sculpt_words import per_cent
@@ -52,6 +53,30 @@ def nothing_learned(path: object, filtered: bool) -> str:
     if filtered:
         return "Nothing of that was learned; see `dna learn show`."
     return f"Nothing was learned yet, in {path}: `dna sculpt --mode apply` learns."
+
+
+def replay_table(
+    decisions: int, was: Estimate, found: Mapping[str, tuple[Estimate, Estimate]], glyphs: Glyphs
+) -> RenderableType:
+    """Return what policies would have gained, by matching and by model."""
+    table = Table(box=box.SIMPLE_HEAD if glyphs.micro == "µ" else box.ASCII2, pad_edge=False)
+    for name in ("policy", "by decisions that match", "if gains are as the model has them"):
+        table.add_column(name, overflow="fold")
+    table.add_row("as it was", _estimate(was, "measured"), "")
+    for way, (matching, model) in found.items():
+        rests = f"{matching.decisions:.0f} of {decisions} match"
+        table.add_row(way, *(glyphs.text(cell) for cell in (_estimate(matching, rests), _estimate(model, ""))))
+    return Group(
+        Text(f"{_count(decisions, 'decision')}: mean gain of what would have been tried, for each; limits at 95 %"),
+        table,
+    )
+
+
+def _estimate(one: Estimate, rests: str) -> str:
+    if one.gain is None or one.interval is None:
+        return f"cannot be told: {one.why_not}"
+    limits = f"{per_cent(one.gain)} ({per_cent(one.interval[0])} .. {per_cent(one.interval[1])})"
+    return f"{limits}, {rests}" if rests else limits
 
 
 def contents(learned: Learned) -> str:

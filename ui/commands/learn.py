@@ -11,7 +11,7 @@ from ui import options
 from ui.commands.tool import tool_line
 
 if TYPE_CHECKING:
-    from rl.learned import Learned
+    from rl.learned import Learned, LearnedTrial
 
 app = typer.Typer()
 learn = typer.Typer(help="What `dna sculpt` has learned: look at it, remove it, hand it on.", no_args_is_help=True)
@@ -124,6 +124,65 @@ def import_command(
     with Memory.open() as memory:
         added = memory.add(learned)
     typer.echo(f"imported {added} of {count}; the rest was there already" if added < count else f"imported {added}")
+
+
+@learn.command("replay")
+def replay_command(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN]", help="Of which run the decisions are; its name's beginning will do. Else of all."
+        ),
+    ] = "",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy", metavar="NAME", help="bound, greedy, epsilon or sampled; may be repeated. Else all four."
+        ),
+    ] = None,
+    workload: Workload = "*",
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=2, max=1000, help="How many orders, and worlds, it is told from.")
+    ] = 20,
+    as_json: options.Json = False,
+) -> None:
+    """Tell how another policy would have picked what to try, from what was recorded; nothing is run."""
+    from dataclasses import asdict
+
+    from dna.export import dumps
+    from rl.bandit import WAYS
+    from rl.lessons import select
+    from rl.replay import as_it_was, by_matching, by_model, recorded
+    from ui.glyphs import glyphs_for
+    from ui.learn import replay_table
+    from ui.output import console
+
+    ways = [options.choice_of("--policy", way, WAYS) for way in policy or WAYS]
+    learned = select(_all()[0], workload=workload, run=f"{run}*")
+    choices = recorded(_of_one_kind(learned))
+    was = as_it_was(choices)
+    found = {way: (by_matching(choices, way, seeds=seeds), by_model(choices, way, seeds=seeds)) for way in ways}
+    if as_json:
+        told = {way: {"matching": asdict(one), "model": asdict(other)} for way, (one, other) in found.items()}
+        typer.echo(dumps({"decisions": len(choices), "recorded": asdict(was), "policies": told}, indent=1))
+        return
+    out = console()
+    out.print(replay_table(len(choices), was, found, glyphs_for(out)))
+
+
+def _of_one_kind(learned: Learned) -> tuple[LearnedTrial, ...]:
+    """Return the trials, where they can be compared: of one workload, DNA model and objective."""
+    kinds = sorted({(one.origin.workload, one.origin.objective, one.origin.model) for one in learned.trials})
+    if not kinds:
+        raise options.OptionError(
+            "nothing was recorded of that", remedy="See `dna learn show` and `dna sculpt report --list`."
+        )
+    if len(kinds) > 1:
+        names = ", ".join(dict.fromkeys(f"{workload} by {objective}" for workload, objective, _ in kinds))
+        raise options.OptionError(
+            f"that is of {len(kinds)} kinds: {names}", remedy="Name one: a RUN, --workload NAME, or both."
+        )
+    return learned.trials
 
 
 def _all() -> tuple[Learned, Path]:
