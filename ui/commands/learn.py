@@ -106,7 +106,7 @@ def export_command(
         stream.write(content.encode())
 
     write_whole(file, write)
-    typer.echo(f"wrote {contents(learned)}", err=True)
+    typer.echo(f"wrote {contents(learned)}", err=str(file) == "-")
 
 
 @learn.command("import")
