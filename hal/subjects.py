@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
@@ -29,6 +30,16 @@ def is_gone(host: Host, subject: Subject) -> bool:
         return False
     start = start_of(host, int(subject.name))
     return start is None or (subject.start != 0 and start != subject.start)
+
+
+def hold_same(host: Host, subject: Subject) -> None:
+    """Look once more, as the last thing before a write: syncing the journal took long enough for a process id to be reused.
+
+    Raises:
+        NotFoundError: the thread or process ended, whoever has its id now.
+    """
+    if subject.start and is_gone(host, subject):
+        raise NotFoundError(f"{subject} ended", number=errno.ESRCH, subject=str(subject))
 
 
 def resolve(host: Host, subject: Subject, kind: str) -> tuple[Subject, ...]:

@@ -14,6 +14,7 @@ from hal.knobs.cgroup import Place, may_write, no_controller, no_group, places, 
 from hal.knobs.knob import RANKS, Knob, Support
 from hal.processes import threads_of
 from hal.settings import Change, Subject, Value, cgroup
+from hal.subjects import hold_same
 
 
 class Member(Knob):
@@ -62,6 +63,7 @@ class Member(Knob):
             raise HostError(f"{subject} is in a cgroup outside of those seen from here: it could not be given back")
         for place, names in self._destinations(host, str(value)):
             if any(present.get(name, present.get("")) != place.path for name in names):
+                hold_same(host, subject)
                 self._enter(host, place, subject.name)
 
     def same(self, wanted: Value, found: Value) -> bool:

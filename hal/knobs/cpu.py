@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-
 from hal import cgroups
-from hal.errors import HalError, NotFoundError, SettingError
+from hal.errors import HalError, SettingError
 from hal.host import Host, Scheduling
 from hal.knobs.knob import RANKS, Knob, whole_number
 from hal.lists import format_cpu_list, parse_cpu_list
 from hal.settings import Subject, Value
-from hal.subjects import is_gone
+from hal.subjects import hold_same
 
 POLICIES = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline", 7: "ext"}
 """include/uapi/linux/sched.h"""
@@ -25,16 +23,6 @@ class CpuKnob(Knob):
 
     subject_kind = "thread"
     rank = RANKS["place"]
-
-    def _hold_same(self, host: Host, subject: Subject) -> int:
-        """Return the thread's id, as the last thing before it is set: syncing the journal took long enough for the id to be reused.
-
-        Raises:
-            NotFoundError: it ended, whoever has its id now.
-        """
-        if subject.start and is_gone(host, subject):
-            raise NotFoundError(f"{subject} ended", number=errno.ESRCH, subject=str(subject))
-        return int(subject.name)
 
 
 class Affinity(CpuKnob):
@@ -64,7 +52,8 @@ class Affinity(CpuKnob):
         if set(cpus) >= set(online_cpus(host)):
             # As a thread has it that was never pinned: CPUs that come online later are its too.
             cpus = tuple(range(possible_cpus(host)))
-        host.set_affinity(self._hold_same(host, subject), cpus)
+        hold_same(host, subject)
+        host.set_affinity(int(subject.name), cpus)
 
     def verify(self, host: Host, subject: Subject, value: Value) -> str:
         wrong = super().verify(host, subject, value)
@@ -103,7 +92,8 @@ class Policy(CpuKnob):
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
         wanted = scheduling_of(str(value), host.scheduling(int(subject.name)))
-        host.set_scheduling(self._hold_same(host, subject), wanted)
+        hold_same(host, subject)
+        host.set_scheduling(int(subject.name), wanted)
 
     def cost(self, old: Value, new: Value) -> str:
         if str(new).startswith(_REALTIME):
@@ -126,7 +116,8 @@ class Nice(CpuKnob):
         return host.scheduling(int(subject.name)).nice
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
-        host.set_nice(self._hold_same(host, subject), int(value or 0))
+        hold_same(host, subject)
+        host.set_nice(int(subject.name), int(value or 0))
 
 
 def scheduling_of(value: str, present: Scheduling) -> Scheduling:
