@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from statistics import fmean
 from xml.etree.ElementTree import Element
 
 from ui.markup import Node, el, short
@@ -19,6 +20,8 @@ from ui.markup import Node, el, short
 COLUMNS = 450
 """More detail than this across is not seen."""
 _WIDTH = 1000
+_DROPS = 60
+"""Of more marks than this the lines down would hide what they point at."""
 _LABEL = 0.16
 """Of the width of a telephone's page, what a time of day takes."""
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -134,6 +137,17 @@ class Plot:
         drawn = el("path", class_=kind, d=path)
         self._parts.append(self._stretched(drawn))
 
+    def series(
+        self, t: Sequence[float], values: Sequence[float], *, gaps: Sequence[int] = (), kind: str = "line"
+    ) -> None:
+        """Draw a line through values; of a long one from least to greatest faintly, and the mean of each column over it."""
+        pieces = thin(t, values, self.x, gaps=gaps)
+        if len(t) <= 2 * COLUMNS:
+            self.line(pieces, kind)
+            return
+        self.line(pieces, f"{kind} faint")
+        self.line([means(t, values, self.x)], kind)
+
     def _path(self, piece: Points) -> str:
         places = [f"{short(self.x.share(x) * _WIDTH)},{short(self._y(y) - self.top)}" for x, y in piece]
         return f"M{' L'.join(places)}" if len(places) > 1 else f"M{places[0]} h0.01"
@@ -158,9 +172,11 @@ class Plot:
 
     def marks(self, marks: Sequence[Mark]) -> None:
         """Draw signs in the room above, each with a line down to what it happened to."""
-        for mark in thin_marks(marks, self.x):
+        shown = thin_marks(marks, self.x)
+        for mark in shown:
             x, y = percent(self.x.share(mark.x)), 9 + 16 * mark.row
-            self._parts.append(el("line", class_=f"drop {mark.sign}", x1=x, x2=x, y1=y + 7, y2=self.top + self.height))
+            if len(shown) <= _DROPS:
+                self._parts.append(el("line", class_="drop", x1=x, x2=x, y1=y + 7, y2=self.top + self.height))
             shape = el("path", class_=f"sign {mark.sign}", d=SIGNS[mark.sign])
             side = {"x": -8, "text_anchor": "end"} if self.x.share(mark.x) > 0.9 else {"x": 8}
             words = el("text", mark.text, class_="number", y=4, **side) if mark.text else None
@@ -250,6 +266,15 @@ def thin(
         column.append((when, value))
     piece += _extremes(column)
     return [*pieces, piece] if piece else pieces
+
+
+def means(t: Sequence[float], values: Sequence[float], x: Scale, *, columns: int = COLUMNS // 3) -> Points:
+    """Return the mean of the values in each column."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for when, value in zip(t, values, strict=True):
+        if not math.isnan(value):
+            found.setdefault(int(x.share(when) * columns), []).append((when, value))
+    return [(fmean(when for when, _ in each), fmean(value for _, value in each)) for _, each in sorted(found.items())]
 
 
 def _extremes(column: Points) -> Points:

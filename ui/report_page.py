@@ -17,7 +17,7 @@ from sculpt.story import Story
 from sculpt.told import Stretch, Told, Trial
 from ui import sculpt_words as words
 from ui.markup import Node, document, el
-from ui.plots import SIGNS, Band, Bar, Mark, Plot, Scale, limits_of, thin
+from ui.plots import COLUMNS, SIGNS, Band, Bar, Mark, Plot, Scale, limits_of
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 MOST_ROWS = 200
@@ -160,12 +160,13 @@ def _reward(told: Told, name: str, x: Scale) -> Iterator[Node]:
     plot.bands([_band(one) for one in told.stretches])
     if known:
         plot.grid(words.worth)
-        plot.line(thin(series.t, series.reward, x, gaps=series.gaps))
+        plot.series(series.t, series.reward, gaps=series.gaps)
     plot.marks([*_trial_marks(told), *_turn_marks(told), *_alert_marks(told)])
     plot.times()
     none = "" if known else " There is no measurement."
+    long = " Of each stretch its range, faintly, and its mean." if len(series.t) > 2 * COLUMNS else ""
     cut = "; the scale does not begin at 0" if scale.low > 0 else ""
-    text = f"Reward (greater is better{cut}), and what was in force.{none}{_beyond(known, scale)}"
+    text = f"Reward (greater is better{cut}), and what was in force.{long}{none}{_beyond(known, scale)}"
     yield el("h3", "Reward")
     yield _figure(plot, text, _legend(told))
 
@@ -242,7 +243,7 @@ def _budget(told: Told, name: str, x: Scale) -> Iterator[Node]:
     )
     plot = Plot(f"{name}-budget", f"What was left of the budget of {told.name} over time", says, x, scale, 110, top=4)
     plot.grid(lambda value: f"{value:g} s")
-    plot.line(thin(series.t, series.budget, x, gaps=series.gaps), "line other")
+    plot.series(series.t, series.budget, gaps=series.gaps, kind="line other")
     plot.times()
     yield el("h3", "Budget left")
     yield _figure(
@@ -259,7 +260,7 @@ def _own(told: Told, name: str, x: Scale) -> Iterator[Node]:
     scale = limits_of(known, holds=(0.0,))
     plot = Plot(f"{name}-own", "CPU time of the loop itself over time", says, x, scale, 110, top=4)
     plot.grid(lambda value: f"{value * 100:g} %")
-    plot.line(thin(series.t, series.own, x, gaps=series.gaps), "line other")
+    plot.series(series.t, series.own, gaps=series.gaps, kind="line other")
     plot.times()
     yield el("h3", "Own cost")
     yield _figure(plot, f"CPU time of the loop itself, of one core. {says}{_beyond(known, scale, _share)}")

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ui.markup import document, el
-from ui.plots import Band, Bar, Mark, Plot, Scale, limits_of, nice, thin, thin_bands, thin_marks, time_ticks
+from ui.plots import Band, Bar, Mark, Plot, Scale, limits_of, means, nice, thin, thin_bands, thin_marks, time_ticks
 
 VALUES = st.floats(-1e9, 1e9)
 
@@ -32,6 +32,19 @@ def test_a_thinned_line_keeps_the_extremes_of_each_column_and_its_holes(values: 
     holes = [number for number, one in enumerate(values) if math.isnan(one)]
     assert not any(piece[0][0] < hole < piece[-1][0] for piece in pieces for hole in holes)
     assert len(kept) <= 4 * (columns + 1) + 4 * len(holes)
+
+
+@given(st.lists(VALUES | st.just(math.nan), min_size=1, max_size=200), st.integers(1, 20))
+def test_means_lie_between_the_extremes_of_their_columns(values: list[float], columns: int) -> None:
+    x = Scale(0.0, float(len(values)))
+    found = means([float(number) for number in range(len(values))], values, x, columns=columns)
+    assert len(found) <= columns + 1
+    for when, mean in found:
+        here = [
+            one for number, one in enumerate(values) if int(x.share(number) * columns) == int(x.share(when) * columns)
+        ]
+        known = [one for one in here if not math.isnan(one)]
+        assert min(known) - 1e-3 <= mean <= max(known) + 1e-3
 
 
 @given(st.lists(st.floats(0.001, 10.0), min_size=1, max_size=300), st.integers(1, 50))
