@@ -60,6 +60,10 @@ class LiveScreen(ABC):
     def press(self, key: str) -> None:
         """Act on a key."""
 
+    def _has_news(self) -> bool:
+        """Take in what has come since the last frame, and tell whether there was any; asked once a second."""
+        return False
+
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
         """Show it; the terminal is given back at the end, whatever happens."""
@@ -85,7 +89,7 @@ class LiveScreen(ABC):
             with self._lock:
                 if self._over:
                     return
-                if self._screen.size() != self._size:
+                if self._screen.size() != self._size or self._has_news():
                     self._draw()
                 else:
                     self._draw_clock()

@@ -82,7 +82,8 @@ class SculptLive(LiveScreen):
         super().__init__(console, clock)
         self._control = control
         self._exit = ExitStack()
-        self._last = self._began
+        self._last = self._taken = self._began
+        self._is_stale = False
         self._view = SculptView(control.about, duration_s=duration_s)
 
     def __enter__(self) -> SculptLive:
@@ -93,13 +94,22 @@ class SculptLive(LiveScreen):
         self._exit.close()
 
     def __call__(self, _record: Record) -> None:
-        """Show how the run stands after a step."""
+        """Show how the run stands after a step: at once, or within a second where many come, since each frame costs."""
         with self._lock:
             self._last = self._clock()
-            if not self._view.frozen:
-                self._refresh()
+            self._is_stale = not self._view.frozen
+            if self._is_stale and self._last - self._taken >= 1.0:
+                self._take()
+                self._draw()
 
-    def _refresh(self) -> None:
+    def _has_news(self) -> bool:
+        if self._is_stale:
+            self._take()
+            return True
+        return False
+
+    def _take(self) -> None:
+        self._is_stale, self._taken = False, self._clock()
         control = self._control
         self._view = replace(
             self._view,
@@ -110,7 +120,6 @@ class SculptLive(LiveScreen):
             stopping=control.is_stopping,
             own_share=control.own().get("share", 0.0),
         )
-        self._draw()
 
     def press(self, key: str) -> None:
         """Act on a key."""
@@ -121,7 +130,8 @@ class SculptLive(LiveScreen):
                 (self._control.resume if self._control.is_paused() else self._control.pause)()
             elif not self._turned(key):
                 return
-            self._refresh()
+            self._take()
+            self._draw()
 
     def _turned(self, key: str) -> bool:
         """Change what is seen; tell whether the key is one that does."""
