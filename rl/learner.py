@@ -330,8 +330,8 @@ class Learner:
         return 1 - NormalDist(mean, deviation).cdf(self.patience.worth)
 
     def _block_s(self, seen: Seen) -> float:
-        """Return for how long a candidate may hurt before one could know: two stretches of it, and the return."""
-        return seen.interval_s * (2 * (self.design.settle + self.design.measure) + self.design.settle)
+        """Return for how long a candidate may hurt before one could know: two stretches, a measurement that is missing, the return."""
+        return seen.interval_s * (2 * (self.design.settle + self.design.measure) + self.design.settle + 1)
 
     def _begin(self, seen: Seen, chosen: Chosen) -> Decision:
         self._seed += 1
