@@ -14,7 +14,7 @@ from rl.policy import BASELINE
 from sculpt.lenient import limits, mapping, names, number, or_nan, pair, text
 from sculpt.told import Alerted, Block, Gain, Kept, Series, Stretch, Told, Trial, Turn, Worth, worth_of
 
-ENDINGS = ("promoted", "made", "rolled back", "undecided", "confirmed", "phase", "blind", "gone", "held")
+ENDINGS = ("promoted", "made", "rolled back", "undecided", "confirmed", "phase", "blind", "gone", "held", "failed")
 """Events that end a trial."""
 BEFORE = 6
 """What was seen before a trial is the mean of so many measurements at most."""
@@ -207,7 +207,7 @@ class Teller:
             self.recent = [*self.recent[1 - BEFORE :], reward]
         if event == "trial":
             self._begin(step, decision)
-        elif running is None and event in (*ENDINGS, "recalled"):
+        elif running is None and event in (*ENDINGS, "recalled", "unverified"):
             self._keep(event, decision, None)
 
     def _begin(self, step: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
@@ -254,7 +254,7 @@ class Teller:
             name = name.removeprefix(f"{self.kept} + ")
         if trial is not None:
             gain = trial.gain
-        if event == "promoted":
+        if event in ("promoted", "unverified"):
             self.standing.append(Kept(name, gain, event, self.time))
         elif event == "made":
             self.for_good.append(Kept(name, gain, event, self.time))

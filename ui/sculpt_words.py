@@ -28,6 +28,8 @@ EVENTS = {
     "novel": "unlike anything known",
     "gone": "no longer proposed",
     "held": "held off",
+    "failed": "the model failed",
+    "unverified": "in force, never judged",
 }
 """Events of a decision, for people."""
 ENDS = {
@@ -196,7 +198,10 @@ def verdict(told: Told) -> str:
         return "Nothing was tried."
     kept = [told.standing[-1].name] if told.standing else []
     made = list(dict.fromkeys(one.name for one in told.for_good))
-    names = "; ".join(f"{how} {', '.join(which)}" for how, which in (("kept", kept), ("made for good", made)) if which)
+    how_kept = EVENTS["unverified"] if any(one.event == "unverified" for one in told.standing) else "kept"
+    names = "; ".join(
+        f"{how} {', '.join(which)}" for how, which in ((how_kept, kept), ("made for good", made)) if which
+    )
     gain = told.gain
     if gain is None:
         return f"At the end: {names}; its gain over what was found is not known."

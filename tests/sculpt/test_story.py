@@ -159,8 +159,16 @@ def test_missing_late_blind_and_novel_are_counted() -> None:
 
 
 def test_every_event_of_a_decision_has_its_place() -> None:
-    apart = {"trial", "recalled", "novel"}
-    assert set(ENDINGS) | apart == set(EVENTS)
+    apart = {"trial", "recalled", "novel", "unverified"}
+    assert set(EVENTS) <= set(ENDINGS) | apart
+
+
+def test_what_was_applied_unverified_is_in_force_and_has_no_gain() -> None:
+    applied = step(3, reward=None, arm="huge", event="unverified", candidate="huge")
+    told = story(step(0, reward=None), applied, step(4, reward=None, in_force="huge", arm="huge"), END).workloads[0]
+    assert [(one.name, one.event, one.gain) for one in told.standing] == [("huge", "unverified", None)]
+    assert (told.kept, told.gain) == ("huge", None)
+    assert [one.role for one in told.stretches] == ["baseline", "kept"]
 
 
 def test_alerts_are_told_once_with_their_kind_where_they_were_raised() -> None:
