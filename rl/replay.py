@@ -6,9 +6,10 @@ of it once it is kept is not asked.
 **By matching** (Li, Chu, Langford and Wang, WSDM 2011, arXiv 1003.5956): the policy begins knowing nothing and goes through the recorded
 decisions; where it picks what was picked then, what was measured then is its reward, and it learns from it; elsewhere it is as though the
 decision had never been. This is without bias where picks were uniformly at random, which a run's are not: so a match counts with
-probability c/p, p being the probability of the recorded pick and c the least of them, and to try nothing, whose gain is 0 by
-definition, counts with probability c. Decisions are taken to be alike and independent, and are gone through in several random orders: what
-differs between orders is the luck of a policy that learns. Few decisions match, and where too few do no number is given.
+probability c/p, p being the probability of the recorded pick and c the least of them that is not below LEAST_PROBABILITY, and to try
+nothing, whose gain is 0 by definition, counts with probability c. Decisions are taken to be alike and independent, and are gone through in
+several random orders: what differs between orders is the luck of a policy that learns. Few decisions match, and where too few do no number is
+given.
 
 **By model**: the linear model of ``rl.bandit`` is fitted to all that was recorded, gains are drawn from what it leaves open, and the policy
 is run on them. That needs no matches, and is right only where gains are as the model has it and alike in all the contexts recorded.
@@ -30,8 +31,9 @@ from rl.policy import BASELINE, Arm, Context
 
 LEAST_MATCHED = 10
 """Below this many matches, in the mean of the orders, no number is given."""
-LEAST_PROBABILITY = 0.02
-"""A recorded pick less probable than this counts as if it had been as probable: else nothing would ever be left of the others."""
+LEAST_PROBABILITY = 0.2
+"""A recorded pick less probable than this counts as if it had been as probable: else nothing would be left of the others. Where decisions are
+alike that is no bias, since what a pick brings does not depend on how probable it was."""
 LEAST_RECORDED = 3
 """Decisions for a model."""
 MOST = 400
