@@ -208,7 +208,7 @@ class Agent:
         self.output = place.folder / f"agent-{time.monotonic_ns()}"
         words = ["sculpt", "--pid", str(pid), "--mode", "apply", "--interval", str(INTERVAL_S), "--json", "--no-packs"]
         words += ["--rules", str(place.folder / "always_due.py"), "--guard", str(place.folder / "guard.toml")]
-        words += ["--metric", metric, *more]
+        words += ["--own-limit", "100%", "--metric", metric, *more]  # intervals as short as these cost more than 1 %
         with open(self.output, "w") as out, open(f"{self.output}.errors", "w") as errors:
             self.process = subprocess.Popen(
                 [*wrap, *DNA, *words], env=place.environment, stdout=out, stderr=errors, stdin=subprocess.DEVNULL
