@@ -108,6 +108,7 @@ def test_what_was_wanted_is_told_with_who_missed_it() -> None:
     assert [one["holds"] for one in verdicts(_report(good))] == [True, True, True]
     found = verdicts(_report(good, bad))
     assert [one["holds"] for one in found] == [False, False, False]
+    assert "better on 1 of 2 (pair), worse on 1 (nginx), no difference shown on 0 (none)" in found[0]["text"]
     assert "nginx 0.818" in found[1]["text"]
     assert "nginx 0.900" in found[2]["text"]
 

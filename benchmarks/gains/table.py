@@ -38,8 +38,13 @@ def verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     programs = [one for one in report["programs"] if "loop" in one["effects"]]
     over = [one for one in programs if "loop / tuned" in one["effects"]]
     if over:
-        won = [one["name"] for one in over if one["effects"]["loop / tuned"]["median"] > 1]
-        text = f"the loop beats the best TuneD profile on most programs: {len(won)} of {len(over)} ({', '.join(won) or 'none'})"
+        won = [one["name"] for one in over if one["effects"]["loop / tuned"]["low"] > 1]
+        lost = [one["name"] for one in over if one["effects"]["loop / tuned"]["high"] < 1]
+        alike = [one["name"] for one in over if one["name"] not in (*won, *lost)]
+        text = (
+            f"the loop beats the best TuneD profile on most: better on {len(won)} of {len(over)} ({_names(won)}), worse on"
+            f" {len(lost)} ({_names(lost)}), no difference shown on {len(alike)} ({_names(alike)})"
+        )
         found.append({"text": text, "holds": 2 * len(won) > len(over)})
     for name, base, least in (
         ("loop / static", "the best static", LEAST_OF_STATIC),
@@ -51,6 +56,10 @@ def verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             text = f"the loop is at {least:g} of {base} or above on all: {', '.join(below) or 'none below'}"
             found.append({"text": text, "holds": not below})
     return found
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _row(program: Mapping[str, Any]) -> str:
