@@ -87,7 +87,7 @@ class Control:
             self._heard[record.workload] = self._clock()
 
     def end(self, why: str, in_force: str, trouble: str = "") -> None:
-        """Say that the run is over, and what was left in force."""
+        """Say that the run is over, what was left in force, and what was not left as declared."""
         with self._lock:
             self._ended = {"why": why, "in_force": in_force, "trouble": trouble}
 

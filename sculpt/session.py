@@ -41,6 +41,8 @@ from sculpt.watchers import Watcher, Watchers
 
 __all__ = ["KEEP", "RESTORE", "TITLE", "Asked", "Ended", "Left", "Steering", "Wanted", "recover", "run"]
 
+TROUBLES = ("no value", "missing", "judging failed", "implausible", "rules", "model failed", "decided late", "unjudged")
+"""How the names of counts begin that say what went wrong."""
 LOOK_EVERY_S = 2.0
 """How often is looked for what is waited for, or once an interval where that is longer."""
 
@@ -87,6 +89,15 @@ class Ended:
         return tuple(f"{left.workload}: {left.done.error}" for left in self.workloads if left.done and left.done.error)
 
     @property
+    def troubles(self) -> tuple[str, ...]:
+        """What went wrong on the way, counted, a line a workload."""
+        return tuple(
+            f"{left.workload}: {', '.join(f'{name} {count}' for name, count in found.items())}"
+            for left in self.workloads
+            if (found := {name: n for name, n in left.counts.items() if n and name.startswith(TROUBLES)})
+        )
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """What ended where it should have gone on, by workload, and why."""
         return tuple(f"{left.workload}: {_words(left.error)}" for left in self.workloads if left.error)
@@ -123,7 +134,7 @@ class Steering(Protocol):
         """Return what becomes at the end of what is in force, of a workload for which this was declared."""
 
     def end(self, why: str, in_force: str, trouble: str = "") -> None:
-        """Know that the run is over."""
+        """Know that the run is over, what it left in force, and what was not left as declared."""
 
 
 class _Unsteered:
@@ -283,7 +294,7 @@ class _Run:
                 thread.join()
             ended = self._ended()
             self._common.log.close(_end(ended))
-            self._steering.end(ended.why, ended.in_force, ended.trouble)
+            self._steering.end(ended.why, ended.in_force, "; ".join(ended.errors))
         return ended
 
     def _wait(self) -> None:

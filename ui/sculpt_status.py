@@ -71,8 +71,13 @@ def status(runs: Iterable[Mapping[str, Any]], glyphs: Glyphs, *, now: float | No
 
 
 def ending(run: Mapping[str, Any], glyphs: Glyphs) -> RenderableType:
-    """Return what a run that is over came to, by its workloads."""
-    lines = [line for workload in records(run, "workloads") for line in workload_lines(workload, run)]
+    """Return what a run that is over came to: what is in force since, and of each workload what was kept and what happened last."""
+    lines = [Text(switch(run), style=g.STRONG)]
+    for workload in records(run, "workloads"):
+        lines.append(Text.assemble("  ", (plain(str(workload.get("workload"))), g.TITLE)))
+        kept = numbers_or_text(workload, "kept")
+        lines.append(_fact("was kept", _kept(kept) if kept else "nothing"))
+        lines += _news_lines(workload)
     for line in lines:
         line.plain = glyphs.text(line.plain)
     return Group(*lines)
@@ -119,13 +124,17 @@ def workload_lines(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Itera
         "  ", (plain(str(workload.get("workload"))), g.TITLE), f"  {doing(workload)}", _late(workload, run)
     )
     for name, words in _facts(workload, run):
-        yield Text.assemble("    ", (f"{name:<{LABEL}}", g.DIM), plain(words))
+        yield _fact(name, words)
+    yield from _news_lines(workload)
+
+
+def _fact(name: str, words: str) -> Text:
+    return Text.assemble("    ", (f"{name:<{LABEL}}", g.DIM), plain(words))
+
+
+def _news_lines(workload: Mapping[str, Any]) -> Iterable[Text]:
     for news in records(workload, "news")[-SHOWN_NEWS:]:
-        yield Text.assemble(
-            "    ",
-            (f"{time.strftime('%H:%M:%S', time.localtime(number(news, 't') or 0)):<{LABEL}}", g.DIM),
-            news_words(news),
-        )
+        yield _fact(time.strftime("%H:%M:%S", time.localtime(number(news, "t") or 0)), news_words(news))
 
 
 def news_words(news: Mapping[str, Any]) -> str:
@@ -147,7 +156,7 @@ def _facts(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[tupl
     yield "in force", str(workload.get("in_force"))
     kept = numbers_or_text(workload, "kept")
     if kept:
-        yield "kept", f"{kept.get('name')}: {effect(number(kept, 'gain'), kept.get('interval'))}"
+        yield "kept", _kept(kept)
     yield "judged by", judged(workload)
     room = number(workload, "room_s")
     if room is not None:
@@ -156,6 +165,10 @@ def _facts(workload: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[tupl
         yield "proposed", ", ".join(str(one) for one in proposed)
     for name, why in numbers_or_text(workload, "held").items():
         yield "held", f"{name}: {why}"
+
+
+def _kept(kept: Mapping[str, object]) -> str:
+    return f"{kept.get('name')}: {effect(number(kept, 'gain'), kept.get('interval'))}"
 
 
 def judged(workload: Mapping[str, Any]) -> str:

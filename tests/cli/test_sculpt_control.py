@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from sculpt.control_client import Asking
 from tests.cli.sculpt_runs import CPUS, LIMIT_S, Runs, runs_in, until
 from tests.ui.pseudo_terminal import Terminal
 
+pytestmark = pytest.mark.timeout(600)  # programs are started again and again, which takes its time on a busy machine
 needs_two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs that this process may run on")
 
 
@@ -136,17 +138,14 @@ def test_of_several_runs_one_has_to_be_named(runs: Runs) -> None:
     assert f"pid {second.pid}" in text
     several = runs.ask("pause")
     assert several.returncode == 2
-    assert f"several runs go on: {first.pid} (" in several.stderr
+    assert "several runs go on" in several.stderr
+    assert all(f"{one.pid} (" in several.stderr for one in (first, second))
     assert runs.ask("stop", str(first.pid)).returncode == 0
     assert [one["pid"] for one in runs.status()] == [second.pid]
     second.kill()
     second.wait()
     assert (runs.folder / "run" / f"sculpt-{second.pid}.sock").exists()
     assert runs.ask("status").returncode == 3
-    third = runs.start("--interval", "0.5")
-    runs.wait_for_step()
-    assert {path.name for path in (runs.folder / "run").iterdir()} == {f"sculpt-{third.pid}.sock"}
-    assert runs.ask("stop").returncode == 0
 
 
 @pytest.mark.slow
@@ -220,7 +219,7 @@ def test_on_a_terminal_it_is_live_and_keys_steer_it(runs: Runs) -> None:
         terminal.until("dna sculpt report")
         assert terminal.end() == 0
         terminal.check_restored()
-        assert "in force" in terminal.text[terminal.text.rindex("\x1b[?1049l") :]
+        assert "ended (stopped); in force: baseline" in terminal.text[terminal.text.rindex("\x1b[?1049l") :]
     finally:
         terminal.close()
 
@@ -233,14 +232,14 @@ def test_ctrl_c_ends_it_and_a_command_of_its_own_is_kept_off_the_screen(runs: Ru
     try:
         terminal.until("what happened")
         assert "hello from it" not in terminal.text
-        terminal.press("\x03")
-        terminal.process.send_signal(signal.SIGINT)  # the pseudo-terminal is nobody's controlling one
+        terminal.process.send_signal(signal.SIGINT)  # no key: the pseudo-terminal is nobody's controlling one
         terminal.until("hello from it")
         assert terminal.end() == 0
         terminal.check_restored()
     finally:
         terminal.close()
-        subprocess.run(["pkill", "-KILL", "-s", str(terminal.process.pid)], check=False)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(terminal.process.pid, signal.SIGKILL)  # the command goes on: it is not the run's to end
 
 
 @pytest.mark.slow

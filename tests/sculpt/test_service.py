@@ -23,6 +23,7 @@ from sculpt.config import config_of
 from sculpt.loop import APPLY, OBSERVE
 from tests.cli.sculpt_runs import CPUS, LIMIT_S, ROOT, Runs, runs_in, until
 
+pytestmark = pytest.mark.timeout(600)  # programs are started again and again, which takes its time on a busy machine
 PROGRAM = ("/bin/true",)
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt-get install systemd"
