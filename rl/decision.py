@@ -21,6 +21,8 @@ EVENTS = {
     "blind": "there are no measurements: back to the baseline",
     "novel": "the workload is unlike anything known: nothing is tried",
     "gone": "it is no longer proposed",
+    "failed": "the model came to grief: back to the baseline",
+    "unverified": "nothing can be judged: what the rules alone suggest is in force from now on",
     "held": "nothing may be tried for the time being: what was is ended, what is kept stays",
 }
 """What may end or begin with a decision, by name."""

@@ -25,6 +25,10 @@ DISCOUNTED = 0.5
 """Of what rules expect so much is believed: what is written down is what was seen where it worked."""
 
 
+TOGETHER = "everything that the rules propose"
+"""Why the layer of all proposals is proposed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """Settings that are made, and taken back, together."""
@@ -172,7 +176,7 @@ def _together(advice: Advice, layers: Sequence[Layer]) -> Layer | None:
     fitting = [layer for layer in layers if all(wanted.get(one.key) == one.value for one in layer.settings)]
     if len(fitting) < 2:
         return None
-    return _joined(fitting, "everything that the rules propose")
+    return _joined(fitting, TOGETHER)
 
 
 def _joined(layers: Sequence[Layer], because: str) -> Layer:

@@ -60,7 +60,7 @@ class ByProxy:
         if self.proxy is None:
             self.proxy = proxy_for(interval.features, interval.demand)
         if self.proxy is None:
-            return Judged(None, NO_PROXY)
+            return Judged(None, NO_PROXY, has_objective=False)
         measured = self.proxy.measure(interval.features, interval.demand, interval.t)
         self.problems.update([measured.problem] if measured.problem else [])
         objective = Objective((self.proxy.metric,))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,8 +21,10 @@ from dna.vector import DIMENSIONS, Interval, Profile
 from hal.errors import HalError
 from hal.host import Host
 from hal.settings import Plan, Setting
+from rl.decision import Patience
 from rl.learner import HOLD, Decision, Learner, Seen
 from rl.policy import BASELINE, Arm, Context
+from rl.watch import PhaseWatch
 from rules.advice import Advisor
 from rules.engine import Engine
 from rules.reload import Rules
@@ -32,12 +34,16 @@ from sculpt.actuator import Actuator, Done
 from sculpt.alert import Alert
 from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
+from sculpt.plausible import Plausible
 from sculpt.turns import Turn
+from sculpt.unverified import is_unverified, suggested
 
 OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
 MODES = (OBSERVE, ADVISE, APPLY)
 CONTEXT_INTERVALS = 6
 """The context is the mean DNA of so many intervals: one alone is noisy."""
+LATE_S = 1.0
+"""A decision that takes longer than an interval, and than this, is about what was, not what is."""
 RULES_EVERY = 4
 """Rules are asked anew after so many intervals at least, more where that would cost too much."""
 
@@ -52,6 +58,8 @@ class Judged:
     """Why it cannot be told."""
     values: tuple[tuple[str, float | None], ...] = ()
     """The metrics that it is made of, by name."""
+    has_objective: bool = True
+    """There is something to judge by, although it may not be known now."""
 
 
 type Judge = Callable[[Interval, float], Judged]
@@ -95,6 +103,8 @@ class Record:
     """Candidates that no record before has told of."""
     interval_s: float | None = None
     """How long intervals are from now on; None where that was not told."""
+    unverified: bool = False
+    """What is in force from now on was never judged."""
     raised: tuple[Alert, ...] | None = None
     """What somebody is to be told of now; None where nobody has looked (``sculpt.alerts`` does)."""
     mode: str = ""
@@ -112,6 +122,7 @@ class Loop:
         held: asked about settings; returns why they are not made for this workload, "" for go on.
         beside: the other workloads that the run watches, for rules about two.
         follow: rules that follow their files; those of ``advisor`` otherwise. Several loops may have the same.
+        unverified: where nothing can be judged, apply what the rules alone suggest, as far as it can be undone exactly.
         own_limit: share of one core that asking the rules may use; they are asked the less often for it.
     """
 
@@ -132,7 +143,10 @@ class Loop:
     held: Callable[[Sequence[Setting]], str] = lambda _settings: ""
     beside: Callable[[Machine], tuple[Workload, ...]] = lambda _machine: ()
     follow: Rules | None = None
+    unverified: bool = False
     own_limit: float = 0.01
+    counts: Counter[str] = field(default_factory=Counter)
+    """What went wrong, by name and how often."""
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
     _in_force: Candidate = field(default_factory=Candidate)
     _stall_s: float = 0.0
@@ -144,6 +158,12 @@ class Loop:
     _trouble: list[str] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
     _begun: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
+    _without: int = 0
+    _aside: str = ""
+    """Why what is proposed is not even advised."""
+    _suggested: Candidate | None = None
+    _phase: PhaseWatch = field(default_factory=lambda: PhaseWatch(Patience().drift, Patience().sure))
+    _plausible: Plausible = field(default_factory=Plausible)
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
@@ -153,20 +173,37 @@ class Loop:
     def judged(self, interval: Interval) -> Judged:
         """Return what the interval that has just ended was worth; apart from ``step``, since a source may keep one waiting."""
         stall_s, self._stall_s = self._stall_s, 0.0
-        return self.judge(interval, stall_s)
+        try:
+            found = self.judge(interval, stall_s)
+        except Exception as error:  # whatever a source does, the loop must live
+            self.counts["judging failed"] += 1
+            return Judged(None, f"judging failed: {type(error).__name__}: {error}")
+        if found.reward is None or not (math.isfinite(found.reward) and found.reward > 0):
+            return found
+        if why := self._plausible.refusal(found.reward):
+            self.counts["implausible"] += 1
+            return replace(found, reward=None, why=why)
+        return found
 
-    def step(self, profile: Profile, judged: Judged | None = None) -> Record:
-        """Take in the profile whose last interval has just ended, and what it was worth."""
+    def step(self, profile: Profile, judged: Judged | None = None, *, ended: float | None = None) -> Record:
+        """Take in the profile whose last interval has just ended, and what it was worth.
+
+        Args:
+            ended: when the interval did, by ``time.monotonic``; now unless given.
+        """
         interval = profile.intervals[-1]
         began = time.monotonic()
         alerts: list[str] = []
-        self._lost, self._trouble = (), []
+        self._lost, self._trouble, self._aside = (), [], ""
         judged = judged or self.judged(interval)
+        self._without = 0 if judged.has_objective else self._without + 1
         own_share = self._own_share(profile.interval_s)
         self._ask_rules(profile, alerts)
         before = self._in_force.name
-        decision = self._decide(profile, judged, alerts)
-        done = self._act(decision, alerts) if self.mode == APPLY else None
+        decision = self._decided(profile, judged, alerts)
+        late_s = time.monotonic() - (began if ended is None else ended)
+        is_late = late_s > max(profile.interval_s, LATE_S)
+        done = self._act(decision, alerts, late_s=late_s if is_late else 0.0) if self.mode == APPLY else None
         return Record(
             interval.t,
             self.name,
@@ -174,8 +211,8 @@ class Loop:
             judged,
             decision,
             done,
-            tuple(candidate.name for candidate in self._found.candidates[1:]),
-            self._found.held,
+            () if self._aside else tuple(candidate.name for candidate in self._found.candidates[1:]),
+            self._all_held(),
             tuple(alerts),
             tuple((name, interval.demand.get(name)) for name in ("cores", "resident")),
             own_share,
@@ -188,6 +225,7 @@ class Loop:
             time.monotonic() - began,
             self._news(),
             mode=self.mode,
+            unverified=is_unverified(self._in_force),
         )
 
     def end(self, *, keep: bool) -> Done:
@@ -225,12 +263,17 @@ class Loop:
             if workload is None:
                 return
             advice = self.advisor.advise(Situation(machine, (workload, *self.beside(machine))), focus=workload)
-        except HalError as error:
-            self._tell_trouble(alerts, f"the rules could not be asked: {error}")
+        except Exception as error:  # rules are other people's code, and the model may be at fault
+            self.counts["rules not asked"] += 1
+            words = str(error) if isinstance(error, HalError) else f"{type(error).__name__}: {error}"
+            self._tell_trouble(alerts, f"the rules could not be asked: {words}")
             return
+        self.counts["rules failed"] += len(advice.failures)
         for failure in advice.failures:
             self._tell_trouble(alerts, f"{failure.rule.identity}: {failure.message}")
         kept = next((one for one in self._found.candidates if one.name == self.learner.kept.name), Candidate())
+        if self._is_unverified:
+            kept = self._in_force
         self._found = find(advice, kept=kept, plan_of=self.actuator.plan, refusal=self._refusal, kinds=self.kinds)
 
     def _take_changed_rules(self, alerts: list[str]) -> None:
@@ -251,6 +294,10 @@ class Loop:
         alerts.append(what)
         self._trouble.append(what)
 
+    def _all_held(self) -> tuple[Held, ...]:
+        aside = self._found.candidates[1:] if self._aside else ()
+        return (*self._found.held, *(Held(one.name, self._aside) for one in aside))
+
     def _news(self) -> tuple[Candidate, ...]:
         news = tuple(one for one in self._found.candidates if one.layers and one.name not in self._told)
         self._told.update(one.name for one in news)
@@ -260,7 +307,18 @@ class Loop:
         sentences = self.learner.quarantine.sentences
         return tuple(sorted({arm for (_cluster, arm), sentence in sentences.items() if now < sentence.until}))
 
+    @property
+    def _is_unverified(self) -> bool:
+        """Tell whether the rules alone decide."""
+        return self.unverified and self._cannot_be_judged
+
+    @property
+    def _cannot_be_judged(self) -> bool:
+        return self._without >= self.learner.patience.blind
+
     def _is_trying(self) -> bool:
+        if self._is_unverified:
+            return False
         return self._in_force.name != self.learner.kept.name or self.learner.is_trying
 
     def _refusal(self, settings: Sequence[Setting]) -> str:
@@ -268,11 +326,21 @@ class Loop:
 
     # --- deciding
 
+    def _decided(self, profile: Profile, judged: Judged, alerts: list[str]) -> Decision:
+        """Decide; a model that comes to grief leads to the baseline, and is asked again in the next interval."""
+        try:
+            return self._decide(profile, judged, alerts)
+        except Exception as error:
+            self.counts["model failed"] += 1
+            self.turn.note(trying=False)
+            words = f"the model came to grief: {type(error).__name__}: {error}"
+            self._tell_trouble(alerts, words)
+            return Decision(Arm(BASELINE), HOLD, words, "failed")
+
     def _decide(self, profile: Profile, judged: Judged, alerts: list[str]) -> Decision:
         interval = profile.intervals[-1]
         if self.mode != APPLY:
-            proposed = ", ".join(candidate.name for candidate in self._found.candidates[1:])
-            return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}" if proposed else "watched only")
+            return self._advised(interval.novelty, judged)
         arms = tuple(candidate.arm for candidate in self._startable(alerts))
         if lost := self.actuator.lost():
             self._lost = lost
@@ -290,6 +358,8 @@ class Loop:
             one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
             hold=self._hold(),
         )
+        if self._cannot_be_judged:
+            return self._unjudged(seen, judged)
         decision = self.learner.decide(seen)
         self.turn.note(trying=self.learner.is_trying)
         if decision.event == "trial":
@@ -298,13 +368,67 @@ class Loop:
             alerts.append(f"{decision.event}: {decision.because}")
         return decision
 
+    def _advised(self, novelty: float | None, judged: Judged) -> Decision:
+        """Say what is proposed, where nothing is changed anyway."""
+        proposed = ", ".join(candidate.name for candidate in self._found.candidates[1:])
+        if proposed and (novelty or 0.0) > self.guard.most_novelty:
+            self.counts["novel"] += 1
+            self._aside = f"unlike anything known (novelty {novelty:.1f}): only watched"
+            return Decision(Arm(BASELINE), HOLD, self._aside, "novel")
+        if proposed and self._cannot_be_judged:
+            return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}; it can be advised, not judged")
+        return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}" if proposed else "watched only")
+
+    def _unjudged(self, seen: Seen, judged: Judged) -> Decision:
+        """Decide without any measure: advise, or where that was asked for apply what the rules alone suggest."""
+        self.counts["unjudged"] += 1
+        proposed = ", ".join(one.name for one in self._found.candidates[1:]) or "nothing"
+        if not self.unverified:
+            event = "blind" if self._without == self.learner.patience.blind else ""
+            return Decision(Arm(BASELINE), HOLD, f"only advised ({proposed}): {judged.why}", event)
+        if self._phase.is_another(seen.context):
+            return Decision(
+                Arm(BASELINE), HOLD, "the workload behaves otherwise than before: unverified, so taken back", "phase"
+            )
+        if self._lost:
+            return Decision(Arm(BASELINE), HOLD, "unverified, and somebody else sets it: taken back")
+        standing = self._in_force
+        if is_unverified(standing) or not standing.layers:
+            return self._beyond(standing, seen)
+        return Decision(Arm(BASELINE), HOLD, "what is in force can be judged no longer: taken back", "blind")
+
+    def _beyond(self, standing: Candidate, seen: Seen) -> Decision:
+        """Return the decision for what the rules suggest on top of what is in force unverified."""
+        self._suggested = suggested(self._found, standing)
+        because = "unverified: nothing more is suggested"
+        if self._suggested is not None:
+            because = self._unverifiable(self._suggested, seen)
+        if self._suggested is None or because:
+            self._suggested = standing
+            return Decision(standing.arm, HOLD, because)
+        # Should it fail, or be taken over by somebody, it is not made again at once.
+        self.learner.quarantine = self.learner.quarantine.put("", self._suggested.name, seen.t)
+        words = f"unverified: nothing can be judged, and the rules suggest {self._suggested.layers[-1].name}"
+        return Decision(self._suggested.arm, HOLD, words, "unverified", self._suggested.name)
+
+    def _unverifiable(self, wanted: Candidate, seen: Seen) -> str:
+        """Return why what is suggested is not applied now; "" when it is."""
+        if seen.novelty > self.guard.most_novelty:
+            return f"unlike anything known (novelty {seen.novelty:.1f}): only watched"
+        if self.learner.quarantine.holds("", wanted.name, seen.t):
+            return f"{wanted.name} was made or tried a short while ago"
+        fresh = wanted.layers[-1].settings
+        return seen.hold or self.guard.delay(
+            fresh, self.actuator.last_set, now=time.monotonic(), moment=datetime.now().astimezone()
+        )
+
     def _hold(self) -> str:
         """Return why nothing may be begun now; "" when it may."""
         if self.is_paused():
             return "the loop is paused"
-        if self.learner.is_trying:
-            return ""
-        return self.turn.hold() or self.guard.too_often(self._begun, now=time.monotonic())
+        if held := self.turn.hold():
+            return held
+        return "" if self.learner.is_trying else self.guard.too_often(self._begun, now=time.monotonic())
 
     def _disown(self, now: float) -> None:
         """Stand down from what somebody else has taken over: its arm is not tried again for a time."""
@@ -321,12 +445,19 @@ class Loop:
 
     # --- acting
 
-    def _act(self, decision: Decision, alerts: list[str]) -> Done:
+    def _act(self, decision: Decision, alerts: list[str], *, late_s: float) -> Done:
+        """Put in force what was decided; a decision that comes late is not carried out, unless it leads back to the baseline."""
         if self._is_stopped():
             alerts.append(f"{self.guard.kill_switch} is there: nothing is changed")
             return self._settled(self.actuator.restore(), alerts)
-        by_name = {candidate.name: candidate for candidate in self._found.candidates}
+        by_name = {candidate.name: candidate for candidate in (*self._found.candidates, self._suggested) if candidate}
         wanted = by_name.get(decision.arm.name, Candidate())
+        if late_s and wanted.layers and wanted != self._in_force:
+            self.counts["decided late"] += 1
+            self._tell_trouble(
+                alerts, f"it took {late_s:.1f} s to decide for {wanted.name}, which is too late: not done"
+            )
+            wanted = self._in_force
         return self._settled(self.actuator.put(wanted), alerts)
 
     def _settled(self, done: Done, alerts: list[str]) -> Done:

@@ -61,6 +61,7 @@ def record_data(record: Record) -> dict[str, object]:
         "alerts": list(record.alerts),
         "own_share": record.own_share,
         "interval_s": record.interval_s,
+        "unverified": record.unverified,
         "novelty": record.novelty,
         "vector": [round(value, 4) for value in record.vector],
         "lost": list(record.lost),

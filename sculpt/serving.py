@@ -207,11 +207,12 @@ class Serving:
             profiler.stop()
 
     def _step(self) -> Verdict:
+        ended = time.monotonic()
         common, profile = self._common, recent(self._profiler.profile())
         judged = self._loop.judged(profile.intervals[-1])
         with common.lock:
             common.members[self.name] = self._profiler.pids
-            record = self._loop.step(profile, judged)
+            record = self._loop.step(profile, judged, ended=ended)
             cost = self._cost(profile.intervals[-1])
             failures = common.watchers.failures()
             told = (cost.told,) if cost.told else ()
@@ -265,9 +266,14 @@ class Serving:
             common.served.pop(self.name, None)
             common.cost.left(self.name)
             why = "failed" if error else self._profiler.ended
-            left = Left(self.name, why, done, dict(self._loop.learner.counts), on_exit, error)
+            left = Left(self.name, why, done, self._counts(), on_exit, error)
             common.log.left(left_data(left))
         return left
+
+    def _counts(self) -> dict[str, int]:
+        """Return what was counted: decisions by event, what went wrong, measurements that were missing by why."""
+        missing = {f"no value: {problem}": count for problem, count in getattr(self._judge, "problems", {}).items()}
+        return {**self._loop.learner.counts, **+self._loop.counts, **missing}
 
     def _made(self) -> Loop:
         common, asked = self._common, self.asked
@@ -290,6 +296,7 @@ class Serving:
             held=self._held,
             beside=self._beside,
             follow=common.follow,
+            unverified=asked.unverified,
             own_limit=common.cost.limit * ASKING / common.count,
         )
 

@@ -158,6 +158,43 @@ wait = true
     assert {one["workload"] for one in told["workloads"]} == set(seen)
 
 
+RULE = """
+from rules import rule, s, w, when
+
+@rule(expect="throughput +1..2 %")
+@when(w.demand.cores > 0.05)
+def nicer(workload):
+    \"\"\"Why.\"\"\"
+    yield s.cpu.nice(workload, 5)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="taking niceness back needs root: run the tests as root")
+@pytest.mark.parametrize("unverified", [True, False])
+def test_without_anything_to_judge_by_it_advises_unless_told_otherwise(
+    environment: dict[str, str], busy: int, tmp_path: Path, unverified: bool
+) -> None:
+    rules, guard = tmp_path / "mine.py", tmp_path / "guard.toml"
+    rules.write_text(RULE)
+    guard.write_text(f'most_novelty = 1e9\nkill_switch = "{tmp_path}/stop"\n')
+    for path in (rules, guard):
+        path.chmod(0o600)
+    more = ["--unverified"] if unverified else []
+    done = dna(
+        environment, "sculpt", "--pid", str(busy), "--mode", "apply", "--interval", "0.5", "--duration", "6", "--json",
+        "--no-packs", "--rules", str(rules), "--guard", str(guard), "--socket", "none", "--own-limit", "100%", *more,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    if steps[-1]["reward"] is not None:
+        pytest.skip("this machine counts instructions, which judge any workload: nothing to test where there is a PMU")
+    assert any(step["unverified"] for step in steps) == unverified
+    assert any(step["in_force"].startswith("unverified ") for step in steps) == unverified
+    assert ("only advised" in steps[-1]["decision"]["because"]) != unverified
+    assert os.getpriority(os.PRIO_PROCESS, busy) == 0
+
+
 def test_a_report_of_nothing_says_so(environment: dict[str, str]) -> None:
     done = dna(environment, "sculpt", "report")
     assert done.returncode == 1

@@ -182,6 +182,8 @@ def _tell_end(ended: Ended, *, as_json: bool) -> None:
     """Say where the records are, and what did not go well; the exit status says so too."""
     if not as_json:
         typer.echo(f"\n{ended.records.stem}: dna sculpt report")
+        for line in ended.troubles:
+            typer.echo(line)
     for trouble in ended.failures:
         typer.echo(f"dna: {trouble}", err=True)
     for error in ended.errors:
