@@ -142,3 +142,32 @@ def test_a_damaged_memory_is_said(path: Path) -> None:
     assert shown.returncode == 1
     assert "damaged" in shown.stderr
     assert "sets it aside" in shown.stderr
+
+
+def test_a_replay_says_what_can_be_told_and_what_cannot(path: Path) -> None:
+    now = time.time()
+    with Memory.open(path) as memory:
+        memory.add(
+            Learned(tuple(trial(at=now - 1000 + n, run=f"run-{n // 30}/web", probability=0.5) for n in range(60)))
+        )
+    found = json.loads(dna(path, "replay", "--policy", "greedy", "--seeds", "4", "--json").stdout)
+    assert found["decisions"] == 60
+    assert found["policies"]["greedy"]["matching"]["gain"] == pytest.approx(0.1, abs=0.03)
+    low, high = found["policies"]["greedy"]["model"]["interval"]
+    assert low < 0.1 < high
+    few = json.loads(dna(path, "replay", "run-1", "--policy", "greedy", "--seeds", "4", "--json").stdout)
+    assert few["decisions"] == 30
+    shown = dna(path, "replay", "--policy", "greedy", "--policy", "bound", "--seeds", "4")
+    assert "of 60 match" in shown.stdout
+    assert dna(path, "replay", "--policy", "best").returncode == 2
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_replay_is_of_one_kind_of_workload(path: Path) -> None:
+    refused = dna(path, "replay")
+    assert refused.returncode == 2
+    assert "2 kinds: db by throughput, web by throughput" in refused.stderr
+    told = dna(path, "replay", "--workload", "web", "--seeds", "2")
+    assert told.returncode == 0, told.stderr
+    assert "cannot be told" in told.stdout
+    assert dna(path, "replay", "none").returncode == 2
