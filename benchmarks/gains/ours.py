@@ -186,11 +186,11 @@ def by_rules(tool: Tool, live: Live, *, watch_s: float) -> Configuration:
     plan.unlink(missing_ok=True)
     words = ("advise", *_targets(live), "--interval", "1", "--duration", f"{watch_s:g}", "--out", str(plan), "--json")
     advised = tool.run(*words, timeout_s=watch_s + 60)
-    about: dict[str, Any] = {"advise": advised.stderr.strip()[-500:]} if advised.returncode else {}
+    about: dict[str, Any] = {"failed": advised.stderr.strip()[-500:]} if advised.returncode else {}
     if plan.exists():
         made = tool.run("apply", str(plan), "--yes", timeout_s=120)
         if made.returncode:
-            about["apply"] = made.stderr.strip()[-500:]
+            about["failed"] = made.stderr.strip()[-500:]
     settings = tuple(setting for _, found in tool.standing() for setting in found)
     tool.take_back()
     return Configuration("rules", settings, live.roots, about)
@@ -206,7 +206,8 @@ def by_loop(tool: Tool, program: Program, live: Live, *, limit_s: float, seed: i
     process = tool.run("sculpt", *words, timeout_s=limit_s + 60, is_done=lambda: has_converged(tool))
     remember(live)
     settings = tuple(setting for _, found in tool.standing() for setting in found)
-    about = {"took_s": time.monotonic() - began, **told(tool), "errors": process.stderr.strip()[-800:]}
+    failed = process.stderr.strip()[-800:] if process.returncode else ""
+    about = {"took_s": time.monotonic() - began, **told(tool), "failed": failed}
     tool.take_back()
     return Configuration("loop", settings, live.roots, about)
 

@@ -24,6 +24,7 @@ def table(report: Mapping[str, Any]) -> str:
         *(_settings_row(one) for one in report["programs"]),
         "",
         *(f"- {'holds' if one['holds'] else 'MISSED'}: {one['text']}" for one in verdicts(report)),
+        *_failures(report),
         *(f"- not measured: {name}: {why}" for name, why in report["missing"].items()),
         "",
         *_tuned_lines(report),
@@ -60,6 +61,15 @@ def verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
+
+
+def _failures(report: Mapping[str, Any]) -> list[str]:
+    return [
+        f"- FAILED: {arm} on {program['name']}: {what['failed']}"
+        for program in report["programs"]
+        for arm, what in program["configurations"].items()
+        if what.get("failed")
+    ]
 
 
 def _row(program: Mapping[str, Any]) -> str:
