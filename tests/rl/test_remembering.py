@@ -99,6 +99,7 @@ def stored(path: Path) -> Learned:
         return memory.read()
 
 
+@pytest.mark.slow
 def test_a_second_run_begins_with_what_the_first_one_proved(path: Path) -> None:
     fewer = []
     for seed in range(5):
@@ -147,6 +148,7 @@ def test_nothing_is_recalled_where_it_may_not_hold(path: Path, origin: Origin) -
     assert "recalled" not in [one.event for one in decisions]
 
 
+@pytest.mark.slow
 def test_another_machine_of_the_model_needs_fewer_trials(path: Path) -> None:
     """It tries for itself, and begins with what was good there."""
     alone, taught = 0, 0

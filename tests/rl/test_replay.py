@@ -121,6 +121,7 @@ def test_where_chance_had_no_part_matching_says_nothing() -> None:
     assert by_matching([], "greedy", seeds=4).why_not == "nothing was recorded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_model_tells_of_few_decisions_with_limits_that_hold(way: str) -> None:
     held, times = 0, 5
