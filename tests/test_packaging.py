@@ -54,6 +54,10 @@ def test_probe_sources_and_models_are_in(wheel: zipfile.ZipFile) -> None:
     assert wanted - names(wheel) == set()
 
 
+def test_the_services_files_are_in(wheel: zipfile.ZipFile) -> None:
+    assert {"sculpt/service/dna-sculpt.service", "sculpt/service/sculpt.toml"} <= names(wheel)
+
+
 def test_licences_are_in(wheel: zipfile.ZipFile) -> None:
     licences = {name.split("/licenses/", 1)[1] for name in names(wheel) if "/licenses/" in name}
     assert {"LICENSE", "LICENSES/Apache-2.0.txt", "LICENSES/GPL-2.0-only.txt"} <= licences

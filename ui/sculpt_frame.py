@@ -87,7 +87,7 @@ def _switch(view: SculptView) -> str:
         return "ending: the machine is left as declared"
     if view.paused:
         return "paused: nothing new is begun" + (f"; goes on in {span(view.pause_left)}" if view.pause_left else "")
-    return "" if view.states else f"the first interval of {view.about.interval_s:g} s is not over"
+    return "" if view.states else "no workload has been watched for an interval yet"
 
 
 def _foot(view: SculptView, width: int) -> Text:

@@ -94,7 +94,7 @@ def run_lines(run: Mapping[str, Any], now: float) -> Iterable[Text]:
         return
     workloads = records(run, "workloads")
     if not workloads:
-        yield Text("  the first interval is not over")
+        yield Text("  no workload has been watched for an interval yet")
     for workload in workloads:
         yield from workload_lines(workload, run)
     own = numbers(run, "own")

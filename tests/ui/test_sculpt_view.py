@@ -33,7 +33,7 @@ def text_of(view: SculptView, width: int = 100, height: int = 30, glyphs: Glyphs
 
 
 def test_before_the_first_interval_it_says_so() -> None:
-    assert "the first interval of 5 s is not over" in text_of(view_of())
+    assert "no workload has been watched for an interval yet" in text_of(view_of())
 
 
 def test_a_trial_and_what_is_kept_are_shown_with_their_gains() -> None:
