@@ -161,7 +161,10 @@ class Memory:
             self._connection.execute("DELETE FROM begun WHERE run = ? AND origin = ?", (run, self._origin(origin)))
 
     def cut_off(self, machine: str, boot: str) -> tuple[Begun, ...]:
-        """Take out, and return, the trials under which this machine went down: begun in another start of it, and never ended."""
+        """Take out, and return, the trials under which this machine went down: begun in another start of it, and never ended.
+
+        What was begun in this start by a process that is no more was killed with it: that is taken out as well, and says nothing.
+        """
         columns = ", ".join((*(f"o.{name}" for name in _ORIGIN), "at, cluster, vector, run, boot, pid, arm"))
         where = "origin = o.id AND o.machine = ? AND boot != ?"
         with self._transaction():
@@ -170,7 +173,14 @@ class Memory:
             self._connection.executemany(
                 "DELETE FROM begun WHERE run = ? AND origin = ?", [(row[-5], row[-1]) for row in rows]
             )
+            self._forget_killed(machine, boot)
         return tuple(_begun(row) for row in rows)
+
+    def _forget_killed(self, machine: str, boot: str) -> None:
+        query = "SELECT run, origin, pid FROM begun, origins o WHERE origin = o.id AND o.machine = ? AND boot = ?"
+        found = self._connection.execute(query, (machine, boot)).fetchall()
+        killed = [(run, origin) for run, origin, pid in found if not os.path.exists(f"/proc/{pid}")]
+        self._connection.executemany("DELETE FROM begun WHERE run = ? AND origin = ?", killed)
 
     def _put(self, table: str, columns: Sequence[str], one: Any, row: _Row) -> int:
         names = ("origin", *_COMMON, *columns)

@@ -92,8 +92,8 @@ def test_removing_leaves_no_trace_in_the_file(memory: Memory, path: Path) -> Non
     assert b"a-name-to-look-for" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
-def begun(boot: str, run: str = "r1") -> Begun:
-    return Begun(HERE, run, 5.0, boot, 77, "", (0.1,) * 16, "pin")
+def begun(boot: str, run: str = "r1", pid: int | None = None) -> Begun:
+    return Begun(HERE, run, 5.0, boot, os.getpid() if pid is None else pid, "", (0.1,) * 16, "pin")
 
 
 def test_a_trial_under_which_the_machine_went_down_is_told_once(memory: Memory) -> None:
@@ -102,6 +102,17 @@ def test_a_trial_under_which_the_machine_went_down_is_told_once(memory: Memory) 
     assert memory.cut_off("another machine", "the next start") == ()
     assert memory.cut_off(MACHINE.identity, "the next start") == (begun("one start"),)
     assert memory.cut_off(MACHINE.identity, "the next start") == ()
+
+
+def test_who_was_killed_in_this_start_is_not_suspected_after_the_next(memory: Memory) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=lambda: None)
+    worker.start()
+    worker.join()
+    assert worker.pid is not None
+    memory.begin(begun("one start", run="killed", pid=worker.pid))
+    memory.begin(begun("one start", run="alive"))
+    assert memory.cut_off(MACHINE.identity, "one start") == ()
+    assert [one.run for one in memory.cut_off(MACHINE.identity, "the next start")] == ["alive"]
 
 
 def test_a_trial_that_ended_is_not_told(memory: Memory) -> None:
