@@ -206,7 +206,7 @@ class Journal:
 
     def _after_the_newest(self, now: float) -> float:
         """Return now, or what comes just after the newest transaction where the clock was set back: ids tell what was later."""
-        newest = max((path.stem for path in self.paths()), default="")
+        newest = max((entry.name for entry in self._entries()), default="")
         return max(now, _time_of(newest) + 0.002)
 
     def writer(self, identity: str) -> Writer:

@@ -245,12 +245,14 @@ def test_ids_tell_what_was_later_when_the_clock_is_set_back(folder: Path, monkey
     assert snapshot(host) == before
 
 
-def test_applying_and_undoing_tidy_by_themselves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_applying_and_undoing_tidy_by_themselves(folder: Path) -> None:
     host, journal = furnished(), Journal(folder)
     plan = Plan(changes=(), machine=MachineId("fake", "b00t"), created=0.0, title="long ago")
-    for _ in range(605):  # as a run of some hours leaves them, a day ago
-        _, writer = journal.begin(plan)
-        writer.append({**log.note("closed"), "at": time.time() - 86_400})
+    first, writer = journal.begin(plan)
+    writer.append({**log.note("closed"), "at": time.time() - 86_400})
+    content = (folder / f"{first}.jsonl").read_bytes()
+    for number in range(604):  # as a run of some hours leaves them, a day ago
+        (folder / f"{log.new_id(1e9 + number)}.jsonl").write_bytes(content)
     identity = change(host, journal, "cpu.nice", 5)
     assert len(journal.paths()) == 200
     assert len(journal.earlier()) == 406
