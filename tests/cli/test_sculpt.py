@@ -158,6 +158,27 @@ wait = true
     assert {one["workload"] for one in told["workloads"]} == set(seen)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [["--json"], []])
+def test_it_ends_when_nobody_reads_any_more(environment: dict[str, str], busy: int, more: list[str]) -> None:
+    arguments = ["sculpt", "--pid", str(busy), "--interval", "0.5", "--socket", "none", *more]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline()
+        run.stdout.close()
+        assert "Traceback" not in run.stderr.read()
+        assert run.wait(timeout=90) is not None
+    finally:
+        run.kill()
+        run.wait()
+        run.stderr.close()
+
+
 RULE = """
 from rules import rule, s, w, when
 

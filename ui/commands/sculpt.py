@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,9 +206,26 @@ def _run(wanted: Wanted, alerting: Alerting, *, as_json: bool, live: bool, socke
     from sculpt.session import run
     from ui.commands.sculpt_running import around
 
-    with around(wanted, _print_data if as_json else _Lines(), live=live, socket=socket) as given:
+    with around(wanted, _WhileRead(_print_data if as_json else _Lines()), live=live, socket=socket) as given:
         watchers: tuple[Watcher, ...] = (*given.watchers, alerting)
         return run(wanted, watchers=watchers, alarms=alerting.alarms, control=given.control, host=LinuxHost())
+
+
+class _WhileRead:
+    """Prints as long as somebody reads; when nobody does any more, as behind ``| head``, the run ends as at SIGTERM."""
+
+    def __init__(self, lines: Watcher) -> None:
+        self._lines = lines
+        self._is_over = False
+
+    def __call__(self, record: Record) -> None:
+        if self._is_over:
+            return
+        try:
+            self._lines(record)
+        except (BrokenPipeError, SystemExit):  # rich makes the one into the other
+            self._is_over = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _print_data(record: Record) -> None:
