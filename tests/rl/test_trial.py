@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl.decision import HOLD, Decision, Seen
+from rl.policy import BASELINE, Arm
 from rl.safety import Limits
+from rl.simulated import Machine, Noise, Phase
+from rl.simulated import run as simulate
 from rl.trial import HARD_LIMIT, INFERIOR, PROMOTED, RUNNING, UNDECIDED, A, B, Design, Trial, before_after, begin
 
 
@@ -27,6 +31,24 @@ def run(measure: Callable[[str, int], float], design: Design, seed: int) -> Tria
 def machine(gain: float, *, noise: float = 0.05, drift: float = 0.0, seed: int = 0) -> Callable[[str, int], float]:
     draw = np.random.default_rng(seed)
     return lambda side, time: math.exp((gain if side == B else 0.0) + drift * time + draw.normal(0, noise))
+
+
+class Watches:
+    """Changes nothing."""
+
+    def __init__(self) -> None:
+        self.rewards: list[float] = []
+
+    def decide(self, seen: Seen) -> Decision:
+        self.rewards += [seen.reward] if seen.reward else []
+        return Decision(seen.arms[0], HOLD, "")
+
+
+def told(machine: Machine, *, seed: int) -> list[float]:
+    """Return the rewards of a simulated machine on which nothing is changed: enough of them for the longest trial."""
+    watches = Watches()
+    simulate(machine, watches, steps=300, seed=seed)
+    return watches.rewards
 
 
 RUNS = 300
@@ -153,3 +175,16 @@ def test_before_after_finds_a_step_but_not_a_slope() -> None:
 def test_before_after_needs_enough() -> None:
     with pytest.raises(ValueError, match="needed"):
         before_after([1.0] * 3, [1.0] * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("related", "freedom"), [(0.0, 30.0), (0.6, 3.0), (0.9, 3.0), (0.95, 30.0)])
+def test_noise_that_hangs_together_or_has_heavy_tails_promotes_no_oftener(related: float, freedom: float) -> None:
+    """Intervals of a second of a real server are like that; with bursts and a wandering level besides."""
+    noise = Noise(deviation=0.05, related=related, freedom=freedom, bursts=0.01, wander=0.005)
+    single = Machine((Arm(BASELINE),), (Phase(0, "web", np.zeros(1), {}),), noise)
+    promoted = 0
+    for seed in range(RUNS):
+        rewards = iter(told(single, seed=seed))
+        promoted += run(lambda *_, rewards=rewards: next(rewards), Design(), seed).outcome == PROMOTED
+    assert promoted / RUNS <= MOST
