@@ -34,7 +34,8 @@ from sculpt.alert import (
     alert_data,
 )
 from sculpt.collapse import FELL, ROSE, CollapseWatch, Turn
-from sculpt.loop import CONTEXT_INTERVALS, Record
+from sculpt.loop import Record
+from sculpt.own_effect import OVER
 
 __all__ = [
     "BLIND", "COLLAPSE", "CRITICAL", "JUMP", "KINDS", "LOST", "NOTICE", "ROLLBACK", "SCHEMA", "SEVERITIES", "TROUBLE", "WARNING",
@@ -43,7 +44,7 @@ __all__ = [
 
 BURST, EVERY_S = 3, 300.0
 """Of each kind and severity of a workload so many at once, and one in so many seconds."""
-OVER_AFTER = CONTEXT_INTERVALS
+OVER_AFTER = OVER
 """A condition is over after so many intervals without it: as long as an interval takes part in the DNA that is looked at."""
 MOST_WORKLOADS = 256
 """That are remembered; of one that was not heard of for the longest time its events may be told again."""
@@ -195,7 +196,7 @@ class _Workload:
 
     collapse: CollapseWatch
     phase: PhaseWatch = field(default_factory=_phase_watch)
-    vectors: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=CONTEXT_INTERVALS))
+    vectors: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=OVER))
     without: int = 0
     conditions: dict[str, _Condition] = field(default_factory=dict)
     buckets: dict[tuple[str, str], _Bucket] = field(default_factory=dict)
@@ -252,7 +253,7 @@ class _Workload:
             self.phase = _phase_watch()
         self.vectors.append(record.vector)
         mean = np.mean(np.asarray(self.vectors), axis=0)
-        if len(self.vectors) == CONTEXT_INTERVALS and self.phase.is_another(Context(mean)):
+        if len(self.vectors) == OVER and self.phase.is_another(Context(mean)):
             yield _jump(record, "the workload behaves otherwise than before")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dna.vector import DIMENSIONS, Interval, Profile
 from hal.errors import HalError
@@ -34,14 +35,13 @@ from sculpt.actuator import Actuator, Done
 from sculpt.alert import Alert
 from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
+from sculpt.own_effect import OwnEffect
 from sculpt.plausible import Plausible
 from sculpt.turns import Turn
 from sculpt.unverified import is_unverified, suggested
 
 OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
 MODES = (OBSERVE, ADVISE, APPLY)
-CONTEXT_INTERVALS = 6
-"""The context is the mean DNA of so many intervals: one alone is noisy."""
 LATE_S = 1.0
 """A decision that takes longer than an interval, and than this, is about what was, not what is."""
 RULES_EVERY = 4
@@ -149,6 +149,8 @@ class Loop:
     """What went wrong, by name and how often."""
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
     _in_force: Candidate = field(default_factory=Candidate)
+    _own_effect: OwnEffect = field(default_factory=OwnEffect)
+    _vector: NDArray[np.float64] = field(default_factory=lambda: np.zeros(DIMENSIONS))
     _stall_s: float = 0.0
     _asked_every: int = RULES_EVERY
     _since_asked: int = 10**9
@@ -350,7 +352,7 @@ class Loop:
         seen = Seen(
             interval.t,
             profile.interval_s,
-            self._context(profile.intervals),
+            self._context(interval),
             arms,
             judged.reward,
             self._in_force.name,
@@ -361,6 +363,7 @@ class Loop:
         if self._cannot_be_judged:
             return self._unjudged(seen, judged)
         decision = self.learner.decide(seen)
+        self._note_effect(decision)
         self.turn.note(trying=self.learner.is_trying)
         if decision.event == "trial":
             self._begun.append(time.monotonic())
@@ -437,11 +440,17 @@ class Loop:
             self.learner.quarantine = self.learner.quarantine.put("", name, now)
         self._found = Found((Candidate(),), self._found.held)
 
-    def _context(self, intervals: Sequence[Interval]) -> Context:
-        vectors = [one.vector for one in intervals[-CONTEXT_INTERVALS:] if one.vector is not None]
-        if not vectors:
-            return Context(np.zeros(DIMENSIONS))
-        return Context(np.mean(np.stack(vectors), axis=0))
+    def _context(self, interval: Interval) -> Context:
+        """Return what is decided in: the DNA without what is the loop's own doing; that of before where this interval has none."""
+        if interval.vector is not None:
+            self._vector = self._own_effect.without(np.asarray(interval.vector, dtype=np.float64), self._in_force.name)
+        return Context(self._vector)
+
+    def _note_effect(self, decision: Decision) -> None:
+        if decision.event == "phase":
+            self._own_effect.forget()
+        elif decision.event == "made":
+            self._own_effect.made(decision.candidate)
 
     # --- acting
 

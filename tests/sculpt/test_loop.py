@@ -66,6 +66,8 @@ class World:
         self.draw = np.random.default_rng(seed)
         self.missing = False
         self.vector = np.zeros(16)
+        self.moved = np.zeros(16)
+        """What being pinned does to the DNA."""
         start = start_of(HOST, pid)
         assert start is not None
         workload = Workload("sleeper", tree(pid, start), {"demand.cores": 1.0})
@@ -93,7 +95,8 @@ class World:
 
     def step(self) -> Record:
         self.time += 5.0
-        dna = Dna(self.vector, 0.5, "m")
+        own = self.moved if self.pinned else 0.0
+        dna = Dna(self.vector + own + self.draw.normal(0, 0.05, 16), 0.5, "m")
         self.intervals.append(Interval(self.time, {}, {"cores": 1.0}, {}, dna, {}))
         return self.loop.step(Profile("p", "", {}, {}, 0.0, 5.0, tuple(self.intervals[-6:])))
 
@@ -197,6 +200,26 @@ def test_another_phase_goes_back(sleeper: int, tmp_path: Path) -> None:
     records = world.run(4)
     assert "phase" in {record.decision.event for record in records}
     assert os.sched_getaffinity(sleeper) == set(CPUS)
+
+
+@pytest.mark.parametrize("distance", [0.8, 1.5])
+def test_what_a_setting_does_to_the_dna_is_no_other_phase(sleeper: int, tmp_path: Path, distance: float) -> None:
+    world = World(sleeper, tmp_path, gain=0.2)
+    world.moved = np.full(16, distance / 4)
+    records = world.run(300, promoted) + world.run(60)
+    assert "phase" not in {record.decision.event for record in records}
+    assert world.pinned or world.loop.learner.is_trying
+
+
+def test_another_phase_is_known_also_while_what_is_kept_moves_the_dna(sleeper: int, tmp_path: Path) -> None:
+    world = World(sleeper, tmp_path, gain=0.2)
+    world.moved = np.full(16, 0.3)
+    world.run(300, promoted)
+    world.run(12)
+    world.vector = np.full(16, 0.4)
+    records = world.run(12, lambda record: record.decision.event == "phase")
+    assert records[-1].decision.event == "phase"
+    assert not world.pinned
 
 
 def test_what_somebody_else_takes_over_is_theirs(sleeper: int, tmp_path: Path) -> None:
