@@ -127,7 +127,7 @@ def _screen(bench: Bench, found: Found, profiles: Sequence[Profile], plan: Plan)
         arms += [Arm(f"tuned: {one.name}", profile=one.name) for one in profiles if one.is_measured]
     candidates = found.candidates if STATIC in plan.arms else []
     arms += [Arm(one.name, configuration=one) for one in candidates]
-    how = {"rounds": plan.screen_rounds, "seconds": plan.screen_seconds}
+    how: dict[str, Any] = {"rounds": plan.screen_rounds, "seconds": plan.screen_seconds}
     results = in_rounds(bench, arms, seed=plan.seed, what="screening", **how)
     found.screened = effects(bench.program, results)
     tried, more = search.second(bench, candidates, found.screened, seed=plan.seed + 1, **how)

@@ -176,7 +176,8 @@ def test_it_ends_when_nobody_reads_any_more(environment: dict[str, str], busy: i
     finally:
         run.kill()
         run.wait()
-        run.stderr.close()
+        if run.stderr is not None:
+            run.stderr.close()
 
 
 RULE = """

@@ -114,4 +114,4 @@ def _write_page(story: Story, now: Now, where: str) -> None:
         stream.write(text)
 
     write_whole(where, write)
-    typer.echo(f"{where}: {len(text) / 1024:.0f} KiB", err=True)
+    typer.echo(f"{where}: {len(text) / 1024:.0f} KiB")
