@@ -230,6 +230,10 @@ class Loop:
             unverified=is_unverified(self._in_force),
         )
 
+    def measured_otherwise(self) -> None:
+        """From now on the DNA is of other measurements: that alone is no other phase."""
+        self._own_effect.measured_otherwise()
+
     def end(self, *, keep: bool) -> Done:
         """Leave the machine as declared: with what is kept, or as it was found."""
         self.turn.note(trying=False)

@@ -29,15 +29,20 @@ class OwnEffect:
         self._recent: dict[str, deque[Vector]] = {}
         self._shifts: dict[str, _Shift] = {}
         self._usual: Vector | None = None
-        self._made: Vector | None = None
+        self._offset: Vector | None = None
+        """What is taken away whatever is in force."""
+        self._change: _Shift | None = None
+        """Of the way of measuring, as far as it is known yet."""
 
     def without(self, vector: Vector, in_force: str) -> Vector:
         """Take in the DNA of an interval, shape (d,), and what was in force in it; return what it would be with nothing in force.
 
         It is the mean over the latest intervals in which the same was in force.
         """
-        if self._made is not None:
-            vector = vector - self._made
+        if self._offset is not None:
+            vector = vector - self._offset
+        if self._change is not None and self._usual is not None:
+            return self._compared(vector, in_force, self._change, self._usual)
         recent = self._recent.setdefault(in_force, deque(maxlen=OVER))
         recent.append(vector)
         seen: Vector = np.mean(np.stack(recent), axis=0)
@@ -54,14 +59,31 @@ class OwnEffect:
     def made(self, name: str) -> None:
         """What was in force by this name is part of the machine from now on, under whatever else is in force."""
         if (shift := self._shifts.pop(name, None)) is not None:
-            self._made = shift.mean if self._made is None else self._made + shift.mean
+            self._take_away(shift.mean)
         self._recent.clear()
+
+    def measured_otherwise(self) -> None:
+        """From now on the DNA is of other measurements, as without BPF programs: what that does to it is taken away too."""
+        self._recent.clear()
+        self._change = _Shift(np.zeros_like(self._usual)) if self._usual is not None else None
 
     def forget(self) -> None:
         """The workload behaves otherwise by itself: what was laid to settings need not hold any longer."""
         self._recent.clear()
         self._shifts.clear()
-        self._usual = self._made = None
+        self._usual = self._offset = self._change = None
+
+    def _compared(self, vector: Vector, in_force: str, change: _Shift, usual: Vector) -> Vector:
+        """Take in an interval that shows what another way of measuring does; nothing else can be told from it."""
+        known = self._shifts.get(in_force)
+        change.take(vector - usual - (known.mean if known is not None else 0.0))
+        if change.count == OVER:
+            self._take_away(change.mean)
+            self._change = None
+        return usual
+
+    def _take_away(self, shift: Vector) -> None:
+        self._offset = shift if self._offset is None else self._offset + shift
 
 
 class _Shift:

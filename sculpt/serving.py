@@ -141,6 +141,8 @@ class Serving:
         self._stopping = threading.Lock()
         self._is_over = self._is_stopped = False
         self._since = time.monotonic()
+        self._known: Mapping[str, object] = {}
+        """Facts of when there were BPF programs, since it goes on without."""
         common.members[name] = members_of(common.host, self.target)
         common.served[name] = self
 
@@ -199,6 +201,9 @@ class Serving:
             self._common.watchers.note(f"{self.name} cannot be measured without BPF programs: {error}")
             return
         self._since = time.monotonic()
+        with self._common.lock:
+            self._known = self._facts_of(before)
+            self._loop.measured_otherwise()
         with self._stopping:
             self._profiler = profiler
             is_stopped = self._is_stopped
@@ -213,6 +218,8 @@ class Serving:
         with common.lock:
             common.members[self.name] = self._profiler.pids
             record = self._loop.step(profile, judged, ended=ended)
+            if record.decision.event == "phase":
+                self._known = {}  # it behaves otherwise than then
             cost = self._cost(profile.intervals[-1])
             failures = common.watchers.failures()
             told = (cost.told,) if cost.told else ()
@@ -347,11 +354,25 @@ class Serving:
         return self._look(profile.intervals, machine) if profile.intervals else None
 
     def _look(self, intervals: Sequence[Interval], machine: Machine) -> Workload | None:
+        found = self._looked(self._profiler, len(intervals), machine)
+        if found is None or not self._known:
+            return found
+        seen = {name: value for name, value in found.values.items() if value is not None}
+        return replace(found, values={**found.values, **self._known, **seen})
+
+    def _facts_of(self, profiler: Profiler) -> Mapping[str, object]:
+        """Return what a profiler's latest intervals tell; nothing where that cannot be told."""
+        with suppress(HalError):
+            found = self._looked(profiler, KEPT, self._common.machine.read())
+            return {name: value for name, value in found.values.items() if value is not None} if found else {}
+        return {}
+
+    def _looked(self, profiler: Profiler, count: int, machine: Machine) -> Workload | None:
         common = self._common
         found = running(common.host, self.target)
         if found is None:
             return None
-        profile = recent(self._profiler.profile(), len(intervals))
+        profile = recent(profiler.profile(), count)
         return live_workload(common.host, profile, found, machine, common.library, ours=common.journal.standing())
 
 

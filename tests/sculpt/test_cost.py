@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from dna.profiler import Profiler
 from dna.target import Target
 from hal.journal import Journal
 from rl.reward import parse_metrics
+from rules import rule, s, w, when
+from rules.rule import Yielded
+from rules.situation import Workload
 from sculpt.cost import LONGEST_STRETCH, OwnCost, Verdict, spent_s
 from sculpt.loop import Record
 from sculpt.session import Asked, Wanted, run
@@ -133,3 +137,33 @@ def test_a_run_that_costs_too_much_says_so_and_slows_down(tmp_path: Path) -> Non
     assert records[-1].interval_s is not None
     assert records[-1].interval_s > 0.2
     assert records[-1].own_share > 0
+
+
+@pytest.mark.slow
+@pytest.mark.bpf
+@pytest.mark.root
+def test_what_bpf_programs_told_is_not_forgotten_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sculpt.loop.RULES_EVERY", 1)  # asked each time, whatever that costs
+    monkeypatch.setattr("sculpt.serving.ASKING", 1e6)
+
+    @rule(expect="throughput +5..15 %")
+    @when(w.syscall.file_share > 0.5)
+    def step_back(workload: Workload) -> Iterator[Yielded]:
+        """Why."""
+        yield s.cpu.nice(workload, 1)
+
+    records: list[Record] = []
+    with subprocess.Popen(["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "status=none"]) as busy:
+        try:
+            rate = tmp_path / "rate"
+            rate.write_text("100\n")
+            asked = Asked(Target.pid(busy.pid), mode="advise", metrics=parse_metrics([f"throughput=file:{rate}"]))
+            wanted = Wanted((asked,), 0.5, 45.0, rules=(step_back,), own_limit=0.01)
+            run(wanted, watchers=[records.append], journal=Journal(tmp_path / "journal"), folder=tmp_path / "runs")
+        finally:
+            busy.kill()
+    told = [number for number, record in enumerate(records) if any("without" in one for one in record.alerts)]
+    assert told, [record.alerts for record in records]
+    after = records[told[0] + 1 :]
+    assert after
+    assert all(record.proposed == ("step_back",) for record in after), [record.proposed for record in after]

@@ -72,3 +72,20 @@ def test_what_was_laid_to_settings_is_forgotten_in_another_phase() -> None:
     after(effect, HOME + shift, "pin")
     effect.forget()
     np.testing.assert_allclose(after(effect, HOME + shift, "pin", 1), HOME + shift)
+
+
+def test_measuring_otherwise_is_nobodys_doing() -> None:
+    effect, shift, change = OwnEffect(), np.full(16, 0.3), np.full(16, -0.2)
+    after(effect, HOME, BASELINE)
+    after(effect, HOME + shift, "pin")
+    effect.measured_otherwise()
+    for in_force, own in (("pin", shift), (BASELINE, np.zeros(16)), ("pin", shift)):
+        np.testing.assert_allclose(after(effect, HOME + own + change, in_force), HOME, atol=1e-9)
+    phase = moved(np.ones(16), 1.5)
+    np.testing.assert_allclose(after(effect, HOME + change + phase, BASELINE), HOME + phase, atol=1e-9)
+
+
+def test_measuring_otherwise_before_anything_was_seen_is_the_beginning() -> None:
+    effect = OwnEffect()
+    effect.measured_otherwise()
+    np.testing.assert_allclose(after(effect, HOME, BASELINE), HOME)

@@ -202,13 +202,21 @@ sculpt_control.add_to(sculpt)
 
 
 def _run(wanted: Wanted, alerting: Alerting, *, as_json: bool, live: bool, socket: str) -> Ended:
+    from dna.references import workloads_in_use
     from hal.host import LinuxHost
     from sculpt.session import run
     from ui.commands.sculpt_running import around
 
     with around(wanted, _WhileRead(_print_data if as_json else _Lines()), live=live, socket=socket) as given:
         watchers: tuple[Watcher, ...] = (*given.watchers, alerting)
-        return run(wanted, watchers=watchers, alarms=alerting.alarms, control=given.control, host=LinuxHost())
+        return run(
+            wanted,
+            watchers=watchers,
+            alarms=alerting.alarms,
+            control=given.control,
+            host=LinuxHost(),
+            library=workloads_in_use(),
+        )
 
 
 class _WhileRead:
