@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 
 from hal.journal import default_folder as journal_folder
 from hal.knobs.knob import show
+from rl.decision import HOLD
 from sculpt.alert import alert_data
 from sculpt.candidates import Candidate
 from sculpt.errors import SculptError
@@ -23,6 +25,22 @@ from sculpt.loop import Record
 SCHEMA = "workload-dna/sculpt/1"
 KEPT = 100
 """Runs whose records are kept; the oldest go first."""
+WHOLE = 5_000
+"""Steps of a run that are written whole, each; of later ones those in which something happens."""
+EVERY = 4
+"""Of later steps in which nothing does, one in so many is written: few enough that none is missed as a gap."""
+_ALWAYS = (
+    "t",
+    "workload",
+    "in_force",
+    "reward",
+    "own_share",
+    "interval_s",
+    "room_s",
+    "novelty",
+    "unverified",
+    "took_s",
+)
 
 
 def default_folder() -> Path:
@@ -74,6 +92,24 @@ def record_data(record: Record) -> dict[str, object]:
     }
 
 
+def is_quiet(record: Record) -> bool:
+    """Tell whether nothing happened in a step that anybody will ask about: measured, held, unchanged."""
+    decision, done = record.decision, record.done
+    told = record.alerts or record.raised or record.trouble or record.lost or record.news or decision.event
+    changed = done is not None and (done.changed or done.error)
+    return not told and not changed and decision.state == HOLD and record.judged.reward is not None
+
+
+def quiet_data(record: Record) -> dict[str, object]:
+    """Return what is worth keeping of a quiet step."""
+    data = record_data(record)
+    decision = record.decision
+    return {
+        **{name: data[name] for name in _ALWAYS},
+        "decision": {"arm": decision.arm.name, "state": decision.state, "event": ""},
+    }
+
+
 def _candidate_data(candidate: Candidate) -> dict[str, object]:
     """Return what a candidate is, for who reads of it later: its uppermost layer, which is what a trial of it tries."""
     layer = candidate.layers[-1]
@@ -98,6 +134,9 @@ class Log:
 
     def __init__(self, folder: Path, head: Mapping[str, object]) -> None:
         self.trouble = ""
+        self._steps = 0
+        self._quiet: Counter[str] = Counter()
+        """Steps in which nothing happened since the last one written, by workload."""
         self.identity = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
         self.path = folder / f"{self.identity}.jsonl"
         self._file: TextIO | None = None
@@ -119,8 +158,15 @@ class Log:
         self._write({"left": dict(workload)})
 
     def add(self, record: Record) -> None:
-        """Write one step."""
-        self._write(record_data(record))
+        """Write one step; in a long run not all in which nothing happens, and of those only what plots need."""
+        self._steps += 1
+        if self._steps <= WHOLE or not is_quiet(record):
+            self._quiet[record.workload] = 0
+            self._write(record_data(record))
+            return
+        self._quiet[record.workload] += 1
+        if self._quiet[record.workload] % EVERY == 0:
+            self._write({**quiet_data(record), "stands_for": EVERY})
 
     def close(self, ending: Mapping[str, object]) -> None:
         """Write how it ended."""
