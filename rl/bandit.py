@@ -56,7 +56,7 @@ class Tried:
     """One trial that taught something."""
 
     vector: Vector
-    """The context's."""
+    """The context's numbers; of those that are missing at the end nothing is known, which counts as 0."""
     parts: frozenset[str]
     gain: float
     weight: float
@@ -97,7 +97,7 @@ class LinearModel:
         if arm.trust > 0:
             noise = self.settings.noise**2
             self.rules = self.rules.after(arm.expected - gain, noise / arm.trust + noise / weight)
-        self.tried.append(Tried(context.vector, frozenset(arm.parts), gain, weight, context.when))
+        self.tried.append(Tried(context.numbers, frozenset(arm.parts), gain, weight, context.when))
         del self.tried[: -self.settings.remembered]
         self._known = None
 
@@ -123,13 +123,13 @@ class LinearModel:
 
     def _after_trials(self, context: Context, asked: Sequence[frozenset[str]]) -> tuple[Vector, Matrix]:
         """Return mean and covariance by the trials alone."""
-        here = context.vector[None, :]
+        here = context.numbers[None, :]
         prior = self._covariance(_shared(asked, asked), here @ here.T)
         if not self.tried:
             return np.zeros(len(asked)), prior
         known = self._trials(context.when)
         own = np.array([[part in parts for part in known.parts] for parts in asked], dtype=np.float64)
-        across = self._covariance(own @ known.has.T, here @ known.vectors.T)
+        across = self._covariance(own @ known.has.T, _likeness(here, known.vectors))
         back = across @ known.inverse
         return back @ known.gains, prior - back @ across.T
 
@@ -144,7 +144,7 @@ class LinearModel:
         count = len(self.tried)
         parts = sorted(frozenset().union(*(one.parts for one in self.tried)))
         has = np.array([[part in one.parts for part in parts] for one in self.tried], dtype=np.float64)
-        vectors = np.stack([one.vector for one in self.tried])
+        vectors = _stacked([one.vector for one in self.tried])
         age = np.array([max(now - one.when, 0.0) for one in self.tried]) / self.settings.half_life_s
         fading = self.settings.discount ** np.arange(count - 1, -1, -1) * 0.5**age
         weights = np.maximum(np.array([one.weight for one in self.tried]) * fading, LEAST_WEIGHT)
@@ -169,6 +169,21 @@ class _Known:
     gains: Vector
     inverse: Matrix
     """Of the covariance of what was measured; shape (n, n)."""
+
+
+def _stacked(vectors: Sequence[Vector]) -> Matrix:
+    """Return vectors as rows, the shorter ones with zeros behind."""
+    rows = np.zeros((len(vectors), max(len(one) for one in vectors)))
+    for row, one in zip(rows, vectors, strict=True):
+        row[: len(one)] = one
+    return rows
+
+
+def _likeness(some: Matrix, others: Matrix) -> Matrix:
+    """Return the products of contexts, as if the narrower had zeros behind; shape (n, m)."""
+    width = min(some.shape[1], others.shape[1])
+    found: Matrix = some[:, :width] @ others[:, :width].T
+    return found
 
 
 def _shared(some: Sequence[frozenset[str]], others: Sequence[frozenset[str]]) -> Matrix:

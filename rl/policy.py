@@ -33,11 +33,18 @@ class Context:
     """What the choice is made in."""
 
     vector: NDArray[np.float64]
-    """DNA and facts of the machine and load, scaled to about [-1, 1]; shape (d,)."""
+    """DNA, each number about from -1 to 1; shape (d,). By it phases are told apart."""
     cluster: str = ""
     """Name of the kind of workload, for what is remembered of it by name."""
     when: float = 0.0
     """Seconds, of the clock that the learner is told."""
+    around: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Facts of the machine and its load, scaled likewise; shape (k,). A gain may depend on them; that they change is no other phase."""
+
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """All that a gain may depend on; shape (d + k,)."""
+        return np.concatenate((self.vector, self.around))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class Listening:
         self.bandit.learn(context, arm, gain, weight=weight)
         if arm.parts:
             self.heard.append(_Heard(context, arm, gain, weight))
-            self._own.append(Tried(context.vector, frozenset(arm.parts), gain, weight, context.when))
+            self._own.append(Tried(context.numbers, frozenset(arm.parts), gain, weight, context.when))
             del self._own[: -self.settings.remembered]
 
     def doubt(self) -> None:

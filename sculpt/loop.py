@@ -37,6 +37,7 @@ from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
 from sculpt.own_effect import OwnEffect
 from sculpt.plausible import Plausible
+from sculpt.surroundings import surroundings
 from sculpt.turns import Turn
 from sculpt.unverified import is_unverified, suggested
 
@@ -150,6 +151,8 @@ class Loop:
     _found: Found = field(default_factory=lambda: Found((Candidate(),), ()))
     _in_force: Candidate = field(default_factory=Candidate)
     _own_effect: OwnEffect = field(default_factory=OwnEffect)
+    _machine: Machine | None = None
+    """As it was when the rules were asked last."""
     _vector: NDArray[np.float64] = field(default_factory=lambda: np.zeros(DIMENSIONS))
     _stall_s: float = 0.0
     _asked_every: int = RULES_EVERY
@@ -264,7 +267,7 @@ class Loop:
     def _ask(self, intervals: Sequence[Interval], alerts: list[str]) -> None:
         self._take_changed_rules(alerts)
         try:
-            machine = self.machine()
+            machine = self._machine = self.machine()
             workload = self.look(intervals, machine)
             if workload is None:
                 return
@@ -445,10 +448,10 @@ class Loop:
         self._found = Found((Candidate(),), self._found.held)
 
     def _context(self, interval: Interval) -> Context:
-        """Return what is decided in: the DNA without what is the loop's own doing; that of before where this interval has none."""
+        """Return what is decided in: the DNA without what is the loop's own doing, that of before where this interval has none; machine and load."""
         if interval.vector is not None:
             self._vector = self._own_effect.without(np.asarray(interval.vector, dtype=np.float64), self._in_force.name)
-        return Context(self._vector)
+        return Context(self._vector, around=surroundings(self._machine, interval))
 
     def _note_effect(self, decision: Decision) -> None:
         if decision.event == "phase":

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.bandit import LinearBandit, LinearModel, Settings
+from rl.bandit import LinearBandit, LinearModel, Settings, Tried
 from rl.policy import BASELINE, Arm, Context
 
 NOTHING = Arm(BASELINE)
@@ -166,3 +166,23 @@ def test_three_hundred_trials_and_thirty_arms_are_one_model() -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(ValueError, match="way"):
         LinearBandit(seed=1, way="best")
+
+
+def test_a_gain_may_depend_on_what_is_around() -> None:
+    model = LinearModel(Settings())
+    arm = Arm("pin", ("pin",), trust=0.0)
+    idle, busy = (Context(np.zeros(4), around=np.array([sign])) for sign in (-1.0, 1.0))
+    for _ in range(20):
+        model.learn(idle, arm, 0.2, 1.0)
+        model.learn(busy, arm, -0.1, 1.0)
+    assert model.posterior(idle, [arm])[0][0] > 0.1
+    assert model.posterior(busy, [arm])[0][0] < 0.0
+
+
+def test_trials_that_know_less_of_what_was_around_count_all_the_same() -> None:
+    short = Tried(np.array([0.5, -0.5]), frozenset({"pin"}), 0.3, 4.0)
+    arm = Arm("pin", ("pin",), trust=0.0)
+    model = LinearModel(Settings(), [short])
+    model.learn(Context(np.array([0.5, -0.5]), around=np.ones(3)), arm, 0.3, 1.0)
+    for context in (Context(np.array([0.5, -0.5])), Context(np.array([0.5, -0.5]), around=np.ones(3))):
+        assert model.posterior(context, [arm])[0][0] == pytest.approx(0.3, abs=0.05)
