@@ -1,18 +1,10 @@
-"""The history's database schema: one step a version, each run once, in one transaction.
-
-``PRAGMA user_version`` holds the number of steps a file has been through. A new version of the schema is one more
-``Step`` at the end of STEPS; a released step is never edited. Version 1 is the first there ever was.
-"""
+"""The history's database schema; see ``dna.database``. Version 1 is the first there ever was."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
 
-type Step = Callable[[sqlite3.Connection], None]
-
-APPLICATION_ID = 0x444E4131
-"""Written into the file's header ("DNA1"), so that another program's database is recognised and left alone."""
+from dna.database import Layout
 
 
 def _first(connection: sqlite3.Connection) -> None:
@@ -49,28 +41,5 @@ def _first(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX profiles_by_start ON profiles (started)")
 
 
-STEPS: tuple[Step, ...] = (_first,)
-
-
-def version_of(connection: sqlite3.Connection) -> int:
-    """Return the number of steps the file has been through; 0 for a new one."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def upgrade(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
-    """Run the steps that the file has not been through, all or none.
-
-    The connection must be in autocommit mode. Two processes may call this at once: the second waits, then finds nothing
-    to do.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for number, step in enumerate(steps[version_of(connection) :], start=version_of(connection) + 1):
-            step(connection)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+LAYOUT = Layout(0x444E4131, (_first,))
+"""Its files begin with "DNA1"."""

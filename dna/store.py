@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import sqlite3
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from dna.database import ForeignDatabaseError, Layout, TooNewDatabaseError, is_missing, open_database, upgrade, writing
 from dna.errors import NoSuchProfileError, StoreError, StoreTooNewError
 from dna.export import dumps, interval_from_json, interval_to_json, plain
 from dna.library import Entry
-from dna.schema import APPLICATION_ID, STEPS, Step, upgrade, version_of
+from dna.schema import LAYOUT
 from dna.store_errors import damaged, translate
 from dna.stored import SYSTEM, Stored
 from dna.summary import summarise
@@ -79,7 +79,7 @@ class Store:
         *,
         create: bool = True,
         timeout_s: float = 5.0,
-        steps: Sequence[Step] = STEPS,
+        layout: Layout = LAYOUT,
     ) -> Store:
         """Open the history, upgrading an older one; without ``create`` a missing one reads as empty and is not made.
 
@@ -93,11 +93,9 @@ class Store:
         place = default_path() if path is None else Path(path).expanduser()
         if not create and _missing(place):
             empty = sqlite3.connect(":memory:", isolation_level=None)
-            upgrade(empty, steps)
+            upgrade(empty, layout)
             return cls(empty, place)
-        with translate(place, "open"):
-            connection = _open_prepared(place, timeout_s, steps)
-        return cls(connection, place)
+        return cls(_opened(place, layout, timeout_s), place)
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -226,15 +224,8 @@ class Store:
 
     @contextmanager
     def _transaction(self, action: str) -> Iterator[None]:
-        with translate(self.path, action):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with translate(self.path, action), writing(self._connection):
+            yield
 
     def _shrink(self) -> None:
         with translate(self.path, "write"):
@@ -295,80 +286,19 @@ def _count(n: int) -> str:
 
 
 def _missing(place: Path) -> bool:
-    """Tell whether there is no file; not being allowed to look is not the same."""
     with translate(place, "open"):
-        try:
-            place.lstat()
-        except FileNotFoundError:
-            return True
-    return False
+        return is_missing(place)
 
 
-def _open_prepared(place: Path, timeout_s: float, steps: Sequence[Step]) -> sqlite3.Connection:
-    """Open and prepare; SQLite does not wait where several processes make one history at once, so we do."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        connection = _connect(place, timeout_s)
-        try:
-            _prepare(connection, place, steps)
-        except BaseException as error:
-            connection.close()
-            busy = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
-            if not busy or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return connection
-
-
-def _connect(place: Path, timeout_s: float) -> sqlite3.Connection:
-    """Open for writing, making file and directory; where that is not allowed, for reading."""
+def _opened(place: Path, layout: Layout, timeout_s: float) -> sqlite3.Connection:
     try:
-        _make(place)
-        writable = os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)
-    except PermissionError:
-        if not place.exists():
-            raise
-        writable = False
-    mode = "rw"
-    if not writable:
-        # SQLite needs the directory to read a write-ahead log; a history that nobody is writing can be read without.
-        log = Path(f"{place}-wal")
-        mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
-    uri = f"{place.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
-
-
-def _make(place: Path) -> None:
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        # SQLite gives its log and index files the mode of the database file.
-        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
-
-
-def _prepare(connection: sqlite3.Connection, place: Path, steps: Sequence[Step]) -> None:
-    connection.execute("PRAGMA foreign_keys = ON")
-    version = version_of(connection)
-    _check_ours(connection, place)
-    if version > len(steps):
-        message = f"the history {place} has schema {version}; this version of dna knows {len(steps)}"
-        raise StoreTooNewError(message, remedy="Upgrade workload-dna, or use another history with --store PATH.")
-    if version < len(steps):
-        if version == 0:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        upgrade(connection, steps)
-    connection.execute("PRAGMA secure_delete = ON").fetchall()
-    # With NORMAL a power cut may cost the last profile; one fsync a profile is cheap.
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _check_ours(connection: sqlite3.Connection, place: Path) -> None:
-    # In this order: another process may be making the file, tables and id in one transaction, between the two.
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if tables and application != APPLICATION_ID:
+        with translate(place, "open"):
+            return open_database(place, layout, timeout_s=timeout_s)[0]
+    except TooNewDatabaseError as error:
+        message = f"the history {place} has schema {error.version}; this version of dna knows {len(layout.steps)}"
+        raise StoreTooNewError(
+            message, remedy="Upgrade workload-dna, or use another history with --store PATH."
+        ) from error
+    except ForeignDatabaseError as error:
         message = f"{place} is a database of another program"
-        raise StoreError(message, remedy="Give another path with --store or DNA_STORE.")
+        raise StoreError(message, remedy="Give another path with --store or DNA_STORE.") from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dna.database import BUSY, DAMAGED, DENIED, FULL, READ_ONLY, kind_of
 from dna.errors import StoreDeniedError, StoreError
 
 _ELSEWHERE = "use another history with --store PATH or DNA_STORE"
@@ -46,20 +47,20 @@ def _of_file(path: Path, action: str, error: OSError) -> StoreError:
 
 
 def _of_database(path: Path, action: str, error: sqlite3.Error) -> StoreError:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or (not name and isinstance(error, sqlite3.DatabaseError)):
+    name, kind = str(getattr(error, "sqlite_errorname", "")), kind_of(error)
+    if kind == DAMAGED or (not name and isinstance(error, sqlite3.DatabaseError)):
         return _damaged(path, str(error))
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if kind == BUSY:
         return StoreError(
             f"cannot {action} the history {path}: another process is writing to it",
             remedy=f"Try again in a moment, or {_ELSEWHERE}.",
         )
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE")):
+    if kind == FULL:
         return _full(path)
-    if name.startswith("SQLITE_READONLY"):
+    if kind == READ_ONLY:
         return _read_only(path)
     message = f"cannot {action} the history {path}: {error}"
-    if name.startswith(("SQLITE_PERM", "SQLITE_AUTH")) or (name.startswith("SQLITE_CANTOPEN") and path.exists()):
+    if kind == DENIED or (name.startswith("SQLITE_CANTOPEN") and path.exists()):
         return _denied(message)
     return StoreError(message, remedy=f"Check the disk, or {_ELSEWHERE}.")
 

@@ -18,11 +18,12 @@ from threading import RLock
 from types import TracebackType
 from typing import Any
 
+from dna.database import upgrade, writing
 from hal.journal import default_folder
 from rl.errors import LearnedDamagedError, LearnedError
 from rl.learned import Begun, Learned, LearnedProof, LearnedSentence, LearnedTrial, MachineFacts, Numbers, Origin
 from rl.memory_file import connect, is_missing, translate
-from rl.memory_schema import upgrade
+from rl.memory_schema import LAYOUT
 from rl.policy import Arm
 
 MOST_TRIALS = 5_000
@@ -68,7 +69,7 @@ class Memory:
         place = default_path() if path is None else Path(path).expanduser()
         if not create and is_missing(place):
             empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            upgrade(empty)
+            upgrade(empty, LAYOUT)
             return cls(empty, place)
         connection, is_writable = connect(place, timeout_s)
         return cls(connection, place, is_writable=is_writable)
@@ -215,15 +216,8 @@ class Memory:
     def _transaction(self) -> Iterator[None]:
         if not self.is_writable:
             raise LearnedError(f"what is learned cannot be kept: {self.path} is read-only")
-        with self._lock, translate(self.path, "write"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._lock, translate(self.path, "write"), writing(self._connection):
+            yield
 
 
 _ORIGIN = ("machine", "hardware", "kernel", "nodes", "cpus", "model", "objective", "workload")

@@ -1,14 +1,10 @@
-"""The memory's database schema: one step a version, each run once; see ``dna.schema``, whose conventions these are."""
+"""The memory's database schema; see ``dna.database``."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
 
-type Step = Callable[[sqlite3.Connection], None]
-
-APPLICATION_ID = 0x444E4132
-"""Written into the file's header ("DNA2"), so that another program's database is recognised and left alone."""
+from dna.database import Layout
 
 
 def _first(connection: sqlite3.Connection) -> None:
@@ -75,24 +71,5 @@ def _first(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX trials_by_time ON trials (at)")
 
 
-STEPS: tuple[Step, ...] = (_first,)
-
-
-def version_of(connection: sqlite3.Connection) -> int:
-    """Return the number of steps the file has been through; 0 for a new one."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def upgrade(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
-    """Run the steps that the file has not been through, all or none; of two processes the second finds nothing to do."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for number, step in enumerate(steps[version_of(connection) :], start=version_of(connection) + 1):
-            step(connection)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+LAYOUT = Layout(0x444E4132, (_first,))
+"""Its files begin with "DNA2"."""

@@ -42,7 +42,7 @@ UI_VALUES_ONLY = (
 )
 """``ui`` shows values: these modules act, and are not for it."""
 
-HOMES = {"torch": ("dna/train.py",), "sqlite3": ("dna/store", "dna/schema", "rl/memory")}
+HOMES = {"torch": ("dna/train.py",), "sqlite3": ("dna/database", "dna/store", "dna/schema", "rl/memory")}
 """Modules with one home in the runtime tree: how its files' names begin."""
 
 LAZY = {"pandas", "pyarrow", "torch"}

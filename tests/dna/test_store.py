@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dna.database import Layout, Step, upgrade
 from dna.errors import NoSuchProfileError, StoreError, StoreTooNewError
 from dna.export import to_json
-from dna.schema import STEPS, upgrade
+from dna.schema import LAYOUT
 from dna.store import Store, default_path, new_id
 from dna.vector import Profile
 from tests.dna.profiles import START, make_profile, profiles
@@ -208,13 +210,17 @@ def _broken(connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("the step failed")
 
 
+def later(*steps: Step) -> Layout:
+    return replace(LAYOUT, steps=(*LAYOUT.steps, *steps))
+
+
 def test_an_older_history_is_upgraded_and_keeps_its_profiles(path: Path) -> None:
     with Store.open(path) as store:
         identity = store.save(make_profile(name="kept"))
-    with Store.open(path, steps=(*STEPS, _second)) as newer:
+    with Store.open(path, layout=later(_second)) as newer:
         assert newer.get(identity).name == "kept"
     raw = sqlite3.connect(path)
-    assert raw.execute("PRAGMA user_version").fetchone() == (len(STEPS) + 1,)
+    assert raw.execute("PRAGMA user_version").fetchone() == (len(LAYOUT.steps) + 1,)
     assert raw.execute("SELECT note FROM profiles").fetchone() == ("none yet",)
 
 
@@ -222,7 +228,7 @@ def test_an_upgrade_that_fails_changes_nothing(path: Path) -> None:
     with Store.open(path) as store:
         store.save(make_profile(name="kept"))
     with pytest.raises(StoreError):
-        Store.open(path, steps=(*STEPS, _second, _broken))
+        Store.open(path, layout=later(_second, _broken))
     columns = [row[1] for row in sqlite3.connect(path).execute("PRAGMA table_info(profiles)")]
     assert "note" not in columns
     assert "half" not in columns
@@ -233,15 +239,19 @@ def test_an_upgrade_that_fails_changes_nothing(path: Path) -> None:
 def test_an_upgrade_runs_each_step_once(tmp_path: Path) -> None:
     seen: list[int] = []
     connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
-    steps = [lambda _, i=i: seen.append(i) for i in range(3)]
-    upgrade(connection, steps[:2])
-    upgrade(connection, steps)
-    upgrade(connection, steps)
+
+    def step(number: int) -> Step:
+        return lambda _: seen.append(number)
+
+    layout = Layout(1, tuple(step(number) for number in range(3)))
+    upgrade(connection, replace(layout, steps=layout.steps[:2]))
+    upgrade(connection, layout)
+    upgrade(connection, layout)
     assert seen == [0, 1, 2]
 
 
 def test_a_history_of_a_newer_version_is_left_alone(path: Path) -> None:
-    Store.open(path, steps=(*STEPS, _second)).close()
+    Store.open(path, layout=later(_second)).close()
     with pytest.raises(StoreTooNewError, match="schema") as caught:
         Store.open(path)
     assert "Upgrade" in caught.value.remedy
