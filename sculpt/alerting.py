@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sculpt.alert_settings import AlertSettings, address_of, open_outlets
 from sculpt.alerts import Alarms, Alert
-from sculpt.loop import Record
 from sculpt.outlets import DRAINED_S, Counts, Outlet, close_all
+from sculpt.step import Record
 
 if TYPE_CHECKING:
     from sculpt.exporter import Exporter, Metrics

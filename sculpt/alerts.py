@@ -34,8 +34,8 @@ from sculpt.alert import (
     alert_data,
 )
 from sculpt.collapse import FELL, ROSE, CollapseWatch, Turn
-from sculpt.loop import Record
 from sculpt.own_effect import OVER
+from sculpt.step import Record
 
 __all__ = [
     "BLIND", "COLLAPSE", "CRITICAL", "JUMP", "KINDS", "LOST", "NOTICE", "ROLLBACK", "SCHEMA", "SEVERITIES", "TROUBLE", "WARNING",

@@ -108,9 +108,12 @@ def find(
     """
     held = list(_not_taken(advice, kinds))
     layers: list[Layer] = []
+    stands = {one.key: one.value for layer in kept.layers for one in layer.settings}
     for proposal in advice.proposals:
         for number, option in enumerate(proposal.options):
             layer = _layer(proposal, option, kinds)
+            if all(one.key in stands and stands[one.key] == one.value for one in layer.settings):
+                continue  # it is kept
             if why := refusal(layer.settings):
                 held.append(Held(layer.name, why))
             elif (made := _planned(layer, plan_of, held)) is not None and (number == 0 or proposal.choice):

@@ -34,7 +34,7 @@ from rl.reward import parse_metrics
 from sculpt.cost import OWN_LIMIT
 from sculpt.errors import ConfigError
 from sculpt.guard import Guard, guard_of
-from sculpt.loop import MODES, OBSERVE
+from sculpt.step import MODES, OBSERVE
 from sculpt.targets import KEEP, RESTORE, Asked
 from sculpt.toml_file import (
     choice_of,

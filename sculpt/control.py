@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sculpt.loop import Record
 from sculpt.state import Gain, News, WorkloadState
+from sculpt.step import Record
 
 RESTORE, KEEP = "restore", "keep"
 SHOWN_NEWS = 10

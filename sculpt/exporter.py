@@ -31,8 +31,8 @@ from prometheus_client.registry import Collector
 
 from sculpt.alert import KINDS, SEVERITIES, Alert
 from sculpt.errors import SculptError
-from sculpt.loop import Record
 from sculpt.outlets import Counts
+from sculpt.step import Record
 
 MOST_WORKLOADS = 64
 """In the labels; the one that was not heard of for the longest time makes room."""

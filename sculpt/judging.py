@@ -13,8 +13,8 @@ from rl.measured import Metric, Problem
 from rl.proxies import NO_PROXY, Proxy, proxy_for
 from rl.reward import open_reader
 from rl.sources.reader import SourceReader, read_all
-from sculpt.loop import Judged
 from sculpt.objective import Objective, Reward
+from sculpt.step import Judged
 
 
 @dataclass(slots=True)

@@ -32,83 +32,23 @@ from rules.reload import Rules
 from rules.situation import Machine, Situation, Workload
 from rules.sources import Loaded as LoadedRules
 from sculpt.actuator import Actuator, Done
-from sculpt.alert import Alert
 from sculpt.candidates import Candidate, Found, Held, find
 from sculpt.guard import Guard
 from sculpt.own_effect import OwnEffect
 from sculpt.plausible import Plausible
+from sculpt.step import APPLY, OBSERVE, Judge, Judged, Record
 from sculpt.surroundings import surroundings
 from sculpt.turns import Turn
 from sculpt.unverified import is_unverified, suggested
 
-OBSERVE, ADVISE, APPLY = "observe", "advise", "apply"
-MODES = (OBSERVE, ADVISE, APPLY)
 LATE_S = 1.0
 """A decision that takes longer than an interval, and than this, is about what was, not what is."""
 RULES_EVERY = 4
 """Rules are asked anew after so many intervals at least, more where that would cost too much."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What an interval was worth."""
-
-    reward: float | None
-    """Above 0, greater is better; None when it cannot be told."""
-    why: str = ""
-    """Why it cannot be told."""
-    values: tuple[tuple[str, float | None], ...] = ()
-    """The metrics that it is made of, by name."""
-    has_objective: bool = True
-    """There is something to judge by, although it may not be known now."""
-
-
-type Judge = Callable[[Interval, float], Judged]
-"""From an interval, and the seconds of it that the change itself took, to what it was worth."""
 type Look = Callable[[Sequence[Interval], Machine], Workload | None]
 """From the latest intervals, and the machine as it is now, to the workload as it is now; None when it has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One step, in full: what a report or a live view is made of."""
-
-    t: float
-    workload: str
-    in_force: str
-    """All through the interval that ended."""
-    judged: Judged
-    decision: Decision
-    done: Done | None = None
-    """What was done about it; None in modes that change nothing."""
-    proposed: tuple[str, ...] = ()
-    held: tuple[Held, ...] = ()
-    alerts: tuple[str, ...] = ()
-    demand: tuple[tuple[str, float | None], ...] = ()
-    own_share: float = 0.0
-    """CPU time of this process in the interval, of one core."""
-    vector: tuple[float, ...] = ()
-    """DNA of the interval; () where there is none."""
-    novelty: float | None = None
-    lost: tuple[str, ...] = ()
-    """Of what we set, what somebody else has set since."""
-    trouble: tuple[str, ...] = ()
-    """Of the alerts, those that say what failed, changes apart: their failing is in ``done``."""
-    room_s: float | None = None
-    """What is left of the budget, in seconds of the baseline's worth; None in modes that risk nothing."""
-    quarantined: tuple[str, ...] = ()
-    """What may not be tried for the time being."""
-    took_s: float = 0.0
-    """How long the step itself took."""
-    news: tuple[Candidate, ...] = ()
-    """Candidates that no record before has told of."""
-    interval_s: float | None = None
-    """How long intervals are from now on; None where that was not told."""
-    unverified: bool = False
-    """What is in force from now on was never judged."""
-    raised: tuple[Alert, ...] | None = None
-    """What somebody is to be told of now; None where nobody has looked (``sculpt.alerts`` does)."""
-    mode: str = ""
 
 
 @dataclass(slots=True)

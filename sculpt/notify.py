@@ -14,8 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 
 from sculpt.control import Control
-from sculpt.loop import Record
 from sculpt.state import WorkloadState
+from sculpt.step import Record
 
 GRACE = 3.0
 """Intervals without a word after which a run counts as stuck ..."""

@@ -20,7 +20,7 @@ from rl.decision import HOLD
 from sculpt.alert import alert_data
 from sculpt.candidates import Candidate
 from sculpt.errors import SculptError
-from sculpt.loop import Record
+from sculpt.step import Record
 
 SCHEMA = "workload-dna/sculpt/1"
 KEPT = 100

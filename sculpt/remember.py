@@ -17,7 +17,7 @@ from rl.memory import Memory
 from rl.memory_file import is_damaged, set_aside
 from rl.remembering import RememberingLearner, Session
 from sculpt.judging import ByMetrics, ByProxy
-from sculpt.loop import Judge
+from sculpt.step import Judge
 
 _APPLICATION = b"workload-dna learned"
 _IDENTITIES = ("/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/hostname")

@@ -37,10 +37,11 @@ from sculpt.actuator import Actuator, Done
 from sculpt.alerts import Alarms, with_alerts
 from sculpt.cost import OWN_LIMIT, OwnCost, Verdict
 from sculpt.guard import Guard
-from sculpt.loop import APPLY, Judge, Loop, Record, recent
+from sculpt.loop import Loop, recent
 from sculpt.records import Log
 from sculpt.remember import boot_of, learner, machine_facts, objective_of
 from sculpt.sharing import Other, foreign, shared
+from sculpt.step import APPLY, Judge, Record
 from sculpt.targets import KEEP, Asked, members_of, program_of
 from sculpt.turns import Turn, Turns
 from sculpt.watchers import Watchers

@@ -31,11 +31,11 @@ from sculpt.bell import Bell
 from sculpt.cost import OWN_LIMIT
 from sculpt.guard import Guard
 from sculpt.judging import open_judge
-from sculpt.loop import APPLY, Judge
 from sculpt.records import Log, default_folder
 from sculpt.recovery import recover
 from sculpt.remember import open_memory
 from sculpt.serving import KEPT, TITLE, Common, Left, Serving, close, left_data
+from sculpt.step import APPLY, Judge
 from sculpt.targets import KEEP, RESTORE, Asked, hold_apart, members_of, named, program_of, single
 from sculpt.watchers import Watcher, Watchers
 

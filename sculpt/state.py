@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL
 from rl.policy import BASELINE
-from sculpt.loop import Record
+from sculpt.step import Record
 
 KEPT_REWARDS = 240
 KEPT_NEWS = 50

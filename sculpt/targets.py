@@ -11,7 +11,7 @@ from hal.host import Host
 from rl.measured import Metric
 from rules.gather_running import running, single_targets
 from sculpt.errors import SculptError
-from sculpt.loop import OBSERVE
+from sculpt.step import OBSERVE
 
 RESTORE, KEEP = "restore", "keep"
 

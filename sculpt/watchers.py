@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sculpt.loop import Record
+from sculpt.step import Record
 
 type Watcher = Callable[[Record], None]
 

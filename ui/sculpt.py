@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from sculpt.loop import Record
+from sculpt.step import Record
 from ui.sculpt_words import EVENTS
 
 

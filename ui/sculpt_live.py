@@ -12,8 +12,8 @@ from typing import Protocol
 from rich.console import Console
 
 from sculpt.control import About
-from sculpt.loop import Record
 from sculpt.state import WorkloadState
+from sculpt.step import Record
 from ui.frame import clock_text
 from ui.live_screen import LiveScreen
 from ui.panels import Rows

@@ -13,7 +13,7 @@ from sculpt.actuator import Done
 from sculpt.candidates import Candidate, Layer
 from sculpt.control import RESTORE, About, Control
 from sculpt.control_server import ControlServer
-from sculpt.loop import Judged, Record
+from sculpt.step import Judged, Record
 
 START = 1_800_000_000.0
 

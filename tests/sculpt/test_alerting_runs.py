@@ -18,8 +18,8 @@ from hal.journal import Journal
 from rules.situation import Machine, Workload
 from sculpt.alerts import NOTICE, WARNING, Alarms, Alert
 from sculpt.guard import Guard
-from sculpt.loop import ADVISE, Judged, Record
 from sculpt.session import Wanted, run
+from sculpt.step import ADVISE, Judged, Record
 from sculpt.targets import Asked
 from tests.sculpt.test_loop import World, promoted
 

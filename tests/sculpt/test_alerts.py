@@ -33,7 +33,7 @@ from sculpt.alerts import (
 )
 from sculpt.candidates import Candidate, Layer
 from sculpt.collapse import EARLY, FELL, LASTING, LATE, ROSE, STAYED, CollapseWatch
-from sculpt.loop import Judged, Record
+from sculpt.step import Judged, Record
 
 HELD = Decision(Arm(BASELINE), HOLD, "baseline: nothing better is known")
 DONE = Done(Candidate())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dna.target import Target
 from sculpt.config import Config, config_of, own_limit_of, read_config
 from sculpt.errors import ConfigError
-from sculpt.loop import ADVISE, APPLY
+from sculpt.step import ADVISE, APPLY
 from sculpt.targets import KEEP, RESTORE
 
 WHOLE = """

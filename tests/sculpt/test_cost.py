@@ -20,8 +20,8 @@ from rules import rule, s, w, when
 from rules.rule import Yielded
 from rules.situation import Workload
 from sculpt.cost import LONGEST_STRETCH, OwnCost, Verdict, spent_s
-from sculpt.loop import Record
 from sculpt.session import Asked, Wanted, run
+from sculpt.step import Record
 
 
 class World:

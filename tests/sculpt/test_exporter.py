@@ -32,8 +32,8 @@ from sculpt.candidates import Candidate
 from sculpt.errors import AlertSettingsError, SculptError
 from sculpt.exporter import AT_ONCE, MOST_NAME, MOST_WORKLOADS, Exporter, Metrics
 from sculpt.hooks import HEADER_VARIABLE
-from sculpt.loop import Judged, Record
 from sculpt.outlets import Counts
+from sculpt.step import Judged, Record
 
 PATIENT_S = 60.0
 HOLDS = Decision(Arm(BASELINE), HOLD, "")

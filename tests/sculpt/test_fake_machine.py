@@ -27,7 +27,8 @@ from rules.rule import Rule, Yielded
 from rules.situation import Workload
 from sculpt.actuator import Actuator
 from sculpt.guard import Guard
-from sculpt.loop import APPLY, Judged, Loop, Record
+from sculpt.loop import Loop
+from sculpt.step import APPLY, Judged, Record
 
 MACHINE = described_machine("pack:1 core:8 pu:1")
 THREADS = (100, 101, 102, 110)

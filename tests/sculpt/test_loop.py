@@ -29,7 +29,8 @@ from rules.situation import Machine, Workload
 from rules.sources import Sources
 from sculpt.actuator import Actuator
 from sculpt.guard import Guard, Window, window_of
-from sculpt.loop import ADVISE, APPLY, OBSERVE, Judged, Loop, Record
+from sculpt.loop import Loop
+from sculpt.step import ADVISE, APPLY, OBSERVE, Judged, Record
 from sculpt.turns import Turn, Turns
 
 HOST = LinuxHost()

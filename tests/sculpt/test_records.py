@@ -11,8 +11,8 @@ from rl.policy import BASELINE, Arm
 from sculpt import records
 from sculpt.actuator import Done
 from sculpt.candidates import Candidate
-from sculpt.loop import Judged, Record
 from sculpt.records import Log, read_run
+from sculpt.step import Judged, Record
 from sculpt.story import tell
 
 STEPS, WHOLE, INTERVAL_S = 400, 20, 5.0

@@ -26,10 +26,10 @@ from rules.rule import Yielded
 from rules.situation import Workload
 from sculpt.guard import Guard
 from sculpt.judging import ByMetrics, ByProxy
-from sculpt.loop import APPLY, Judged, Record
 from sculpt.objective import Objective
 from sculpt.remember import machine_facts, objective_of, open_memory
 from sculpt.session import Asked, Wanted, run
+from sculpt.step import APPLY, Judged, Record
 from tests.rl.lessons import trial
 
 CPUS = sorted(os.sched_getaffinity(0))

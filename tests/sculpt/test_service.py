@@ -20,7 +20,7 @@ import pytest
 
 from sculpt import service
 from sculpt.config import config_of
-from sculpt.loop import APPLY, OBSERVE
+from sculpt.step import APPLY, OBSERVE
 from tests.cli.sculpt_runs import CPUS, LIMIT_S, ROOT, Runs, runs_in, until
 
 pytestmark = pytest.mark.timeout(600)  # programs are started again and again, which takes its time on a busy machine

@@ -22,9 +22,9 @@ from rules.rule import Rule, Yielded
 from rules.situation import Workload
 from sculpt.errors import SculptError
 from sculpt.guard import Guard
-from sculpt.loop import ADVISE, APPLY, Judged, Record
 from sculpt.records import find_run, read_run
 from sculpt.session import KEEP, Asked, Ended, Wanted, recover, run
+from sculpt.step import ADVISE, APPLY, Judged, Record
 
 HOST = LinuxHost()
 CPUS = sorted(os.sched_getaffinity(0))

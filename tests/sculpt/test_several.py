@@ -22,9 +22,9 @@ from rules.rule import Yielded
 from rules.situation import Workload
 from sculpt.errors import SculptError
 from sculpt.guard import Guard
-from sculpt.loop import APPLY, Judge, Judged, Record
 from sculpt.records import find_run, read_run
 from sculpt.session import KEEP, RESTORE, Asked, Ended, Wanted, recover, run
+from sculpt.step import APPLY, Judge, Judged, Record
 from sculpt.watchers import Watchers
 
 HOST = LinuxHost()

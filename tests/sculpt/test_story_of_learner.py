@@ -13,8 +13,8 @@ from rl.bandit import LinearBandit
 from rl.decision import Patience, Seen
 from rl.learner import Learner
 from rl.policy import BASELINE, Arm, Context
-from sculpt.loop import Judged, Record
 from sculpt.records import record_data
+from sculpt.step import Judged, Record
 from sculpt.story import tell
 from sculpt.told import Told
 from tests.sculpt.telling import END, HEAD

@@ -29,8 +29,9 @@ from rules.situation import Machine, Workload
 from sculpt.actuator import Actuator
 from sculpt.candidates import Candidate, Found, Layer
 from sculpt.guard import Guard
-from sculpt.loop import ADVISE, APPLY, Judged, Loop, Record
+from sculpt.loop import Loop
 from sculpt.plausible import BELIEVED, LEAST, Plausible
+from sculpt.step import ADVISE, APPLY, Judged, Record
 from sculpt.unverified import is_unverified, suggested
 
 HOST = LinuxHost()

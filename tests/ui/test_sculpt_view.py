@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rl.decision import EVENTS
 from sculpt.control import About, Control
-from sculpt.loop import Record
+from sculpt.step import Record
 from tests.sculpt.control_runs import record
 from tests.ui.pseudo_terminal import Terminal
 from ui.glyphs import ASCII, UNICODE, Glyphs

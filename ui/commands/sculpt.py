@@ -19,8 +19,8 @@ from ui.commands.sculpt_report import report_command
 
 if TYPE_CHECKING:
     from sculpt.alerting import Alerting
-    from sculpt.loop import Record
     from sculpt.session import Ended, Wanted
+    from sculpt.step import Record
     from sculpt.watchers import Watcher
 
 _BEHIND = "dna.behind_dashes"

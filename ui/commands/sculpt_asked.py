@@ -61,8 +61,8 @@ def order(given: Options) -> Order:
     from rules.reload import Rules
     from sculpt.config import Config, own_limit_of, read_config
     from sculpt.guard import Guard, read_guard
-    from sculpt.loop import MODES
     from sculpt.session import Wanted
+    from sculpt.step import MODES
 
     _check(given)
     file: Config = read_config(given.config) if given.config else Config(())
@@ -84,7 +84,7 @@ def order(given: Options) -> Order:
 
 
 def _check(given: Options) -> None:
-    from sculpt.loop import MODES
+    from sculpt.step import MODES
 
     if given.mode is not None:
         options.choice_of("--mode", given.mode, MODES)
