@@ -110,7 +110,10 @@ def over_budget(came: Run) -> float:
 def _quarantined(came: Run, agent: object) -> float:
     if not isinstance(agent, Learner):
         return math.nan
-    tried = {decision.candidate for decision in came.decisions if decision.event == "trial"} - {BASELINE}
+    trials = [decision.candidate for decision in came.decisions if decision.event == "trial"]
+    if agent.is_trying:  # the run ended before the trial did
+        trials.pop()
+    tried = set(trials) - {BASELINE}
     held = {name for _, name in agent.quarantine.sentences}
     return len(tried & held) / len(tried) if tried else math.nan
 
