@@ -242,8 +242,8 @@ def test_a_report_is_text_data_or_a_page(environment: dict[str, str], recorded: 
     assert page.stdout.startswith("<!doctype html>")
     file = tmp_path / "report.html"
     done = dna(environment, "sculpt", "report", "--html", str(file))
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "report.html" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "report.html" in done.stdout
     assert file.read_text() == page.stdout
 
 
