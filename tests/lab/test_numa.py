@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,20 @@ def test_every_test_passes_inside_the_machine() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "failed" not in done.stdout.splitlines()[-1]
+
+
+def test_after_the_emulators_death_only_what_had_not_passed_is_run_again() -> None:
+    from scripts.lab import PASSED, TESTS, without
+
+    said = (
+        "tests/lab/guest/test_a.py::test_one PASSED                 [  3%]\n"
+        "tests/lab/guest/test_a.py::test_two[a b] PASSED            [  6%]\n"
+        "tests/lab/guest/test_a.py::test_three FAILED               [  9%]\n"
+        "tests/lab/guest/test_a.py::test_four lab: the emulator died\n"
+    )
+    passed = PASSED.findall(said)
+    assert passed == ["tests/lab/guest/test_a.py::test_one", "tests/lab/guest/test_a.py::test_two[a b]"]
+    words = shlex.split(without(TESTS, passed))
+    assert words[: len(shlex.split(TESTS))] == shlex.split(TESTS)
+    assert words[-2:] == [f"--deselect={name}" for name in passed]
+    assert without(TESTS, []) == TESTS
