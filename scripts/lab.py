@@ -37,7 +37,8 @@ from scripts.lab_parts import GUEST, LIBRARIES, Parts, get_parts
 from scripts.ramdisk import FILE, FOLDER, PROGRAM, Entry, cpio
 
 VOICE = Voice("lab")
-TESTS = "python -m pytest -p no:cacheprovider -v --timeout 300 tests/lab/guest"
+# The loop's own test is run by itself, see docs/lab.md: in one of three runs the emulator died or never woke it.
+TESTS = "python -m pytest -p no:cacheprovider -v --timeout 300 --ignore=tests/lab/guest/test_sculpt.py tests/lab/guest"
 CONSOLE_LINES = 100
 LIMIT_S = 2400.0  # the whole of the tests takes a quarter of an hour on two quiet cores
 LOOK_EVERY_S = 5.0
