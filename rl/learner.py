@@ -35,7 +35,7 @@ from rl.trial import (
     before_after,
     begin,
 )
-from rl.watch import FallWatch, PhaseWatch
+from rl.watch import YOUNG, FallWatch, PhaseWatch
 
 __all__ = ["BLIND", "HOLD", "ONE_WAY", "TRIAL", "Decision", "Learner", "Patience", "Seen", "arms_with"]
 
@@ -86,7 +86,7 @@ class Learner:
         self._seed = seed
         self._trial: Trial | None = None
         self._candidate: Arm | None = None
-        self._phase = PhaseWatch(self.patience.drift, self.patience.sure)
+        self._phase = PhaseWatch(self.patience.drift, self.patience.sure, young=YOUNG)
         self._fall = FallWatch()
         self._kept_gain = 0.0
         self._since_trial = 0

@@ -11,6 +11,8 @@ import numpy as np
 
 from rl.policy import Context
 
+YOUNG = 6
+"""Contexts at the very beginning that rest on few measurements, as they are means over so many: a workload is judged by the latest."""
 LATE, EARLY, MOST_EARLY = 9, 12, 51
 """Measurements that are held against at least, and at most, so many before them."""
 LEAST_FALL = 0.05
@@ -24,13 +26,16 @@ class PhaseWatch:
     Args:
         drift: distance beyond which it does.
         sure: so many intervals on end must say so.
+        young: in so many intervals at the very beginning what it is judged by still follows what is seen.
     """
 
-    def __init__(self, drift: float, sure: int) -> None:
+    def __init__(self, drift: float, sure: int, *, young: int = 0) -> None:
+        self._young = young
         self._drift = drift
         self._sure = sure
         self._judged: Context | None = None
         self._strange = 0
+        self._seen = 0
 
     @property
     def is_in_doubt(self) -> bool:
@@ -39,7 +44,8 @@ class PhaseWatch:
 
     def is_another(self, context: Context) -> bool:
         """Take in an interval's context; tell whether another phase has begun, which it then counts as judged in."""
-        if self._judged is None:
+        self._seen += 1
+        if self._judged is None or (self._seen <= self._young and context.cluster == self._judged.cluster):
             self._judged = context
         self._strange = self._strange + 1 if self._is_strange(context, self._judged) else 0
         if self._strange < self._sure:

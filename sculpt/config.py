@@ -175,6 +175,6 @@ def own_limit_of(value: object) -> float:
         share = -1.0
     if not 0 < share <= 1:
         raise ConfigError(
-            f"own_limit: {value!r} is no share of a core", remedy='Write it as "1%", or up to "100%": no limit.'
+            f"own limit: {value!r} is no share of a core", remedy='Write it as "1%", or up to "100%": no limit.'
         )
     return share

@@ -22,6 +22,12 @@ def test_a_phase_is_believed_when_it_lasts() -> None:
     assert watch.is_in_doubt
 
 
+def test_a_beginning_is_no_other_phase() -> None:
+    watch = PhaseWatch(1.0, 2, young=3)
+    assert not any(watch.is_another(context) for context in [HERE, THERE, THERE, THERE, THERE])
+    assert [watch.is_another(HERE) for _ in range(2)] == [False, True]
+
+
 def test_another_cluster_is_another_phase_and_vectors_of_two_models_are() -> None:
     watch = PhaseWatch(1.0, 1)
     assert not watch.is_another(HERE)

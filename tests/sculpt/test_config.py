@@ -89,7 +89,7 @@ def test_little_is_enough() -> None:
         ("[run]\ninterval = 0\n[[target]]\ncomm = 'x'", "interval must be a number from 0.2 to 3600"),
         ("[run]\ninterval = nan\n[[target]]\ncomm = 'x'", "interval must be a number"),
         ("[run]\nmode = 'aply'\n[[target]]\ncomm = 'x'", "there is no 'aply' (did you mean apply?)"),
-        ("[run]\nown_limit = 1\n[[target]]\ncomm = 'x'", "own_limit: 1 is no share of a core"),
+        ("[run]\nown_limit = 1\n[[target]]\ncomm = 'x'", "own limit: 1 is no share of a core"),
         ("[run]\nown_limit = '0%'\n[[target]]\ncomm = 'x'", "no share of a core"),
         ("[run]\nseed = true\n[[target]]\ncomm = 'x'", "seed must be a whole number"),
         ("[run]\nrules = ['here']\n[[target]]\ncomm = 'x'", "no absolute path"),
