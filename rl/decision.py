@@ -77,6 +77,8 @@ class Seen:
     novelty: float = 0.0
     one_way: frozenset[str] = frozenset()
     """Names of arms that cannot be flipped back."""
+    way_back: frozenset[str] = frozenset()
+    """Of these, what can be taken back all the same, if not exactly or at once."""
     hold: str = ""
     """Why nothing may be begun now, and what is being tried is ended; what is kept stays."""
 
@@ -99,3 +101,8 @@ class Decision:
     blocks: int = 0
     """Blocks of the trial that are done."""
     estimates: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def too_novel(novelty: float, most: float) -> str:
+    """Say that a workload is only watched, and what would have to be set for more."""
+    return f"unlike anything known (novelty {novelty:.1f}, most_novelty {most:.1f}): only watched"

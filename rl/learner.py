@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist, stdev
 
-from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen
+from rl.decision import BLIND, HOLD, ONE_WAY, TRIAL, Decision, Patience, Seen, too_novel
 from rl.policy import BASELINE, TRIAL_DEVIATION, Arm, Chosen, Policy
 from rl.proofs import Proof, Proofs
 from rl.safety import Ledger, Limits, Quarantine
@@ -238,8 +238,7 @@ class Learner:
             return Decision(self.kept, HOLD, f"{self.kept.name} has been in force for {self._since_trial} intervals")
         if seen.novelty > self.patience.novelty:
             self.counts["novel"] += 1
-            words = f"unlike anything known (novelty {seen.novelty:.1f}): only watched"
-            return Decision(self.kept, HOLD, words, "novel")
+            return Decision(self.kept, HOLD, too_novel(seen.novelty, self.patience.novelty), "novel")
         if recalled := self._recall(seen):
             return recalled
         if because := self._must_check():
@@ -481,9 +480,13 @@ class Learner:
         found = before_after(list(self._recent), settled)
         self.policy.learn(seen.context, candidate, self._kept_gain + found.gain, weight=1.0)
         self._close()
+        self._given_up[candidate.name] = self.counts["intervals"]
+        if found.outcome == INFERIOR and candidate.name in seen.way_back:
+            because = "worse, judged before against after"
+            decision = self._leave(seen, candidate, found.outcome, because, found.gain)
+            return replace(decision, interval=(found.low, found.high))
         self.counts["made"] += 1
         # It is part of the machine from now on, so what is kept stays what it was, by its name: the baseline has changed.
-        self._given_up[candidate.name] = self.counts["intervals"]
         if found.outcome == INFERIOR:
             self.quarantine = self.quarantine.put(seen.context.cluster, candidate.name, seen.t)
         because = f"{found.outcome}, judged before against after; it stays made"

@@ -107,6 +107,12 @@ def one_way(seed: int, *, steps: int = 1440) -> Machine:
     return replace(machine, arms=arms, one_way=made)
 
 
+def moved(seed: int, *, steps: int = 1440) -> Machine:
+    """As ``one_way``, and what was judged to hurt can be taken back: pages that were moved are moved again."""
+    machine = one_way(seed, steps=steps)
+    return replace(machine, way_back=machine.one_way)
+
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "steady": steady,
@@ -114,6 +120,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "drift": drift,
         "harsh": harsh,
         "one-way": one_way,
+        "moved": moved,
         "null": null,
         "harsh null": harsh_null,
         "adverse": adverse,

@@ -100,6 +100,8 @@ class Machine:
     """What a change takes from the reward's logarithm in its first interval."""
     one_way: frozenset[str] = frozenset()
     """Names of arms that cannot be flipped back."""
+    way_back: frozenset[str] = frozenset()
+    """Of these, what can be taken back once it was judged."""
     interval_s: float = 5.0
 
     def phase(self, step: int) -> Phase:
@@ -187,12 +189,12 @@ def run(machine: Machine, agent: Agent, *, steps: int, seed: int) -> Run:
     chance = _chance(machine.noise, steps, len(machine.phases[0].vector), seed)
     arms = {arm.name: arm for arm in machine.arms}
     state = _State(machine, machine.arms[0])
-    wanted = machine.arms[0]
+    wanted, back = machine.arms[0], ""
     names, gains, decisions = [], [], []
     for step in range(steps):
         phase = machine.phase(step)
         if not chance.late[step]:
-            state.put(wanted)
+            state.put(wanted, back)
         gain = state.next(phase)
         log_reward = phase.level + gain + float(chance.reward[step])
         seen = Seen(
@@ -203,9 +205,11 @@ def run(machine: Machine, agent: Agent, *, steps: int, seed: int) -> Run:
             reward=None if chance.missing[step] else math.exp(log_reward),
             in_force=state.arm.name,
             one_way=machine.one_way,
+            way_back=machine.way_back,
         )
         decisions.append(agent.decide(seen))
         wanted = arms[decisions[-1].arm.name]
+        back = decisions[-1].candidate if decisions[-1].event == "rolled back" else back
         names.append(state.arm.name)
         gains.append(gain)
     return Run(machine, tuple(names), np.array(gains), machine.gains(steps), tuple(decisions))
@@ -223,10 +227,13 @@ class _State:
         self._before = self._parts = frozenset(arm.parts)
         self._is_new = False
 
-    def put(self, arm: Arm) -> None:
+    def put(self, arm: Arm, back: str = "") -> None:
+        """Have an arm in force; what is to be taken back, though it cannot be flipped back, is."""
         if arm.name == self.arm.name:
             return
-        if self.arm.name in self._machine.one_way:
+        if self.arm.name == back and back in self._machine.way_back:
+            self._made -= frozenset(self.arm.parts)
+        elif self.arm.name in self._machine.one_way:
             self.made.add(self.arm.name)
         if arm.name in self._machine.one_way:
             self._made |= frozenset(arm.parts)

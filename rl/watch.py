@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from statistics import median
 
@@ -13,6 +14,10 @@ from rl.policy import Context
 
 YOUNG = 6
 """Contexts at the very beginning that rest on few measurements, as they are means over so many: a workload is judged by the latest."""
+TO_AND_FRO = 40
+"""A workload that is back after no more intervals than these, about what a short trial takes, was in no other phase."""
+MOST_PLACES = 8
+"""Of one phase."""
 LATE, EARLY, MOST_EARLY = 9, 12, 51
 """Measurements that are held against at least, and at most, so many before them."""
 LEAST_FALL = 0.05
@@ -22,6 +27,9 @@ FALL_DEVIATIONS = 5.0
 
 class PhaseWatch:
     """Tells whether the workload behaves otherwise than when it was last judged.
+
+    A workload that goes to and fro between ways to behave, each back before anything could be judged in it, is in one phase that has
+    several places: only its first step to each of them is told.
 
     Args:
         drift: distance beyond which it does.
@@ -33,9 +41,12 @@ class PhaseWatch:
         self._young = young
         self._drift = drift
         self._sure = sure
-        self._judged: Context | None = None
+        self._places: tuple[Context, ...] = ()
+        self._left: tuple[Context, ...] = ()
+        """Where the phase before this one was."""
         self._strange = 0
         self._seen = 0
+        self._began = 0
 
     @property
     def is_in_doubt(self) -> bool:
@@ -45,21 +56,26 @@ class PhaseWatch:
     def is_another(self, context: Context) -> bool:
         """Take in an interval's context; tell whether another phase has begun, which it then counts as judged in."""
         self._seen += 1
-        if self._judged is None or (self._seen <= self._young and context.cluster == self._judged.cluster):
-            self._judged = context
-        self._strange = self._strange + 1 if self._is_strange(context, self._judged) else 0
+        if not self._places or (self._seen <= self._young and context.cluster == self._places[0].cluster):
+            self._places = (context,)
+        self._strange = 0 if self._is_at(context, self._places) else self._strange + 1
         if self._strange < self._sure:
             return False
-        self.judged(context)
+        self._strange = 0
+        if self._is_at(context, self._left) and self._seen - self._began <= TO_AND_FRO:
+            self._places, self._left = (*self._places, *self._left)[:MOST_PLACES], ()
+            return False
+        self._left, self._places, self._began = self._places, (context,), self._seen
         return True
 
     def judged(self, context: Context) -> None:
-        """From now on this is what other contexts are held against."""
-        self._judged = context
+        """From now on this is what other contexts are held against; what it came near to is moved there."""
+        away = [place for place in self._places if not self._is_at(context, (place,))] if len(self._places) > 1 else []
+        self._places = (context, *away)
         self._strange = 0
 
-    def _is_strange(self, context: Context, judged: Context) -> bool:
-        return context.cluster != judged.cluster or distance(context, judged) > self._drift
+    def _is_at(self, context: Context, places: Iterable[Context]) -> bool:
+        return any(context.cluster == place.cluster and distance(context, place) <= self._drift for place in places)
 
 
 def distance(one: Context, other: Context) -> float:

@@ -62,6 +62,8 @@ class Actuator:
     last_set: dict[Key, float] = field(default_factory=dict)
     """When each setting was last made, by ``time.monotonic``."""
     _standing: list[_Standing] = field(default_factory=list)
+    _made: list[_Standing] = field(default_factory=list)
+    """What could not be flipped back and is no longer told of: part of the machine, and still in the journal."""
 
     @property
     def in_force(self) -> Candidate:
@@ -91,7 +93,23 @@ class Actuator:
 
     def restore(self) -> Done:
         """Take back all that can be; what cannot be now stays in the journal, for ``dna undo``."""
-        return self.put(Candidate())
+        done, made = self.put(Candidate()), self.unmake()
+        error = "; ".join(one for one in (done.error, made.error) if one)
+        return Done(self.in_force, done.changed + made.changed, done.took_s + made.took_s, error)
+
+    def unmake(self, name: str = "") -> Done:
+        """Take back what was made though it cannot be flipped back, as far as that goes: the layer of a name, or all."""
+        began = time.monotonic()
+        changed, errors = 0, []
+        for one in self._made[::-1]:
+            if name in ("", one.layer.name):
+                try:
+                    changed += self._undo(one)
+                except HalError as error:
+                    errors.append(str(error))
+                else:
+                    self._made.remove(one)
+        return Done(self.in_force, changed, time.monotonic() - began, "; ".join(errors))
 
     def lost(self) -> tuple[str, ...]:
         """Return what somebody else has set since: knob, subject and the value found."""
@@ -133,14 +151,19 @@ class Actuator:
 
     def _take_back(self) -> int:
         standing = self._standing[-1]
-        if not standing.transaction or standing.layer.one_way:
-            self._standing.pop()
-            return 0
+        changed = 0
+        if standing.transaction and standing.layer.one_way:
+            self._made.append(standing)
+        elif standing.transaction:
+            changed = self._undo(standing)
+        self._standing.pop()
+        return changed
+
+    def _undo(self, standing: _Standing) -> int:
         result = undo(self.host, self.journal, standing.transaction)
         now = time.monotonic()
         self.last_set.update((setting.key, now) for setting in standing.layer.settings)
         if result.failed:
             step = result.failed[0]
             raise HalError(f"{step.change.knob} of {step.change.subject} could not be taken back: {step.left}")
-        self._standing.pop()
         return len(result.restored)

@@ -244,8 +244,7 @@ class _Workload:
 
     def _jumped(self, record: Record) -> Iterator[_Event]:
         if record.novelty is not None and record.novelty > Patience().novelty:
-            text = f"unlike anything known (novelty {record.novelty:.1f}); only watched"
-            yield _Event(JUMP, NOTICE, text, "novel")
+            yield _Event(JUMP, NOTICE, f"unlike anything known (novelty {record.novelty:.1f})", "novel")
         if not record.vector:
             return
         if self.vectors and len(self.vectors[-1]) != len(record.vector):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hal.errors import HalError
 from hal.knobs.knob import show
-from hal.settings import EXACT, OF_PROCESSES, Plan, Setting
+from hal.settings import EXACT, IRREVERSIBLE, OF_PROCESSES, Plan, Setting
 from rl.policy import BASELINE, Arm
 from rules.advice import Advice, Proposal
 from rules.rule import Option, effects
@@ -37,6 +37,8 @@ class Layer:
     settings: tuple[Setting, ...]
     one_way: bool = False
     """They cannot be flipped back exactly."""
+    way_back: bool = False
+    """They can be taken back all the same, if not exactly or at once."""
     because: str = ""
     expected: float = 0.0
     """What the rule expects, as a difference of logarithms."""
@@ -66,6 +68,11 @@ class Candidate:
     def one_way(self) -> bool:
         """Tell whether its uppermost layer cannot be flipped back."""
         return bool(self.layers) and self.layers[-1].one_way
+
+    @property
+    def way_back(self) -> bool:
+        """Tell whether its uppermost layer cannot be flipped back, but can be taken back."""
+        return self.one_way and self.layers[-1].way_back
 
     @property
     def arm(self) -> Arm:
@@ -169,8 +176,8 @@ def _planned(layer: Layer, plan_of: Callable[[Iterable[Setting]], Plan], held: l
         reasons = "; ".join(dict.fromkeys(one.reason for one in plan.left_out[:3]))
         held.append(Held(layer.name, reasons or "it is so already"))
         return None
-    one_way = any(change.reversibility != EXACT for change in plan.changes)
-    return Layer(layer.name, layer.settings, one_way, layer.because, layer.expected)
+    ways = {change.reversibility for change in plan.changes}
+    return replace(layer, one_way=ways != {EXACT}, way_back=IRREVERSIBLE not in ways)
 
 
 def _together(advice: Advice, layers: Sequence[Layer]) -> Layer | None:
@@ -187,7 +194,9 @@ def _joined(layers: Sequence[Layer], because: str) -> Layer:
         return layers[0]
     settings = tuple({one.key: one for layer in layers for one in layer.settings}.values())
     expected = sum(layer.expected for layer in layers)
-    return Layer(" & ".join(layer.name for layer in layers), settings, False, because, expected, tuple(layers))
+    return Layer(
+        " & ".join(layer.name for layer in layers), settings, because=because, expected=expected, of=tuple(layers)
+    )
 
 
 def _with_less(kept: Candidate) -> Iterator[Candidate]:

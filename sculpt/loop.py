@@ -22,7 +22,7 @@ from dna.vector import DIMENSIONS, Interval, Profile
 from hal.errors import HalError
 from hal.host import Host
 from hal.settings import Plan, Setting
-from rl.decision import Patience
+from rl.decision import Patience, too_novel
 from rl.learner import HOLD, Decision, Learner, Seen
 from rl.policy import BASELINE, Arm, Context
 from rl.watch import PhaseWatch
@@ -305,6 +305,7 @@ class Loop:
             self._in_force.name,
             novelty=interval.novelty or 0.0,
             one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
+            way_back=frozenset(candidate.name for candidate in self._found.candidates if candidate.way_back),
             hold=self._hold(),
         )
         if self._cannot_be_judged:
@@ -323,7 +324,7 @@ class Loop:
         proposed = ", ".join(candidate.name for candidate in self._found.candidates[1:])
         if proposed and (novelty or 0.0) > self.guard.most_novelty:
             self.counts["novel"] += 1
-            self._aside = f"unlike anything known (novelty {novelty:.1f}): only watched"
+            self._aside = too_novel(novelty or 0.0, self.guard.most_novelty)
             return Decision(Arm(BASELINE), HOLD, self._aside, "novel")
         if proposed and self._cannot_be_judged:
             return Decision(Arm(BASELINE), HOLD, f"proposed: {proposed}; it can be advised, not judged")
@@ -364,7 +365,7 @@ class Loop:
     def _unverifiable(self, wanted: Candidate, seen: Seen) -> str:
         """Return why what is suggested is not applied now; "" when it is."""
         if seen.novelty > self.guard.most_novelty:
-            return f"unlike anything known (novelty {seen.novelty:.1f}): only watched"
+            return too_novel(seen.novelty, self.guard.most_novelty)
         if self.learner.quarantine.holds("", wanted.name, seen.t):
             return f"{wanted.name} was made or tried a short while ago"
         fresh = wanted.layers[-1].settings
@@ -414,7 +415,17 @@ class Loop:
                 alerts, f"it took {late_s:.1f} s to decide for {wanted.name}, which is too late: not done"
             )
             wanted = self._in_force
-        return self._settled(self.actuator.put(wanted), alerts)
+        done = self.actuator.put(wanted)
+        worse = by_name.get(decision.candidate, Candidate())
+        if decision.event == "rolled back" and worse.way_back:
+            back = self.actuator.unmake(worse.layers[-1].name)
+            done = replace(
+                done,
+                changed=done.changed + back.changed,
+                took_s=done.took_s + back.took_s,
+                error=done.error or back.error,
+            )
+        return self._settled(done, alerts)
 
     def _settled(self, done: Done, alerts: list[str]) -> Done:
         self._in_force = done.in_force

@@ -55,7 +55,7 @@ def dna(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         (["sculpt", "--pid", "1", "--metric", "speed=file:/x"], "speed"),
         (["sculpt", "--pid", "1", "--guard", "/nonexistent.toml"], "cannot be read"),
         (["sculpt", "--pid", "1", "--interval", "0"], "interval"),
-        (["sculpt", "--pid", "1", "--own-limit", "1"], "own_limit"),
+        (["sculpt", "--pid", "1", "--own-limit", "1"], "no share of a core"),
         (["sculpt", "--pid", "1", "--wait"], "does not come again"),
         (["sculpt", "--pid", "1", "--config", "/x.toml"], "--config names the targets"),
         (["sculpt", "--config", "/nonexistent.toml"], "cannot be read"),

@@ -36,6 +36,7 @@ def run(
     context: Callable[[int], Context] = lambda _: HERE,
     reward: Callable[[int, float], float | None] = lambda _, value: value,
     one_way: frozenset[str] = frozenset(),
+    way_back: frozenset[str] = frozenset(),
     learner: Learner | None = None,
 ) -> tuple[Learner, list[Decision], list[float]]:
     """Run a learner on a workload where an arm gains ``gains(name, step)`` in logarithms; return what was decided, and gained."""
@@ -45,7 +46,16 @@ def run(
     for step in range(steps):
         truth = gains(in_force, step)
         value = math.exp(truth + draw.normal(0, noise))
-        seen = Seen(5.0 * step, 5.0, context(step), tuple(arms), reward(step, value), in_force, one_way=one_way)
+        seen = Seen(
+            5.0 * step,
+            5.0,
+            context(step),
+            tuple(arms),
+            reward(step, value),
+            in_force,
+            one_way=one_way,
+            way_back=way_back,
+        )
         decisions.append(learner.decide(seen))
         truths.append(truth)
         in_force = decisions[-1].arm.name
@@ -111,14 +121,14 @@ def test_another_phase_is_judged_anew() -> None:
 def test_what_was_proven_in_a_phase_is_kept_again_when_it_comes_back() -> None:
     _, decisions, _ = run(
         fixed(pages=0.2),
-        420,
+        460,
         arms=(NOTHING, PAGES),
-        context=lambda step: THERE if 300 <= step < 320 else HERE,
+        context=lambda step: THERE if 300 <= step < 360 else HERE,
     )
     back = next(step for step, decision in enumerate(decisions) if step > 302 and decision.event == "phase")
     recalled = next(step for step, decision in enumerate(decisions) if decision.event == "recalled")
     assert back < recalled <= back + 6
-    assert not any(decision.state == TRIAL for decision in decisions[back:400])
+    assert not any(decision.state == TRIAL for decision in decisions[back:440])
 
 
 def test_one_strange_interval_changes_nothing() -> None:
@@ -257,6 +267,19 @@ def test_what_cannot_be_flipped_is_made_once_and_judged_before_against_after() -
     assert "before against after" in decisions[last].because
     assert learner.kept.name == BASELINE
     assert not any(decision.event == "trial" for decision in decisions[last:])
+
+
+@pytest.mark.parametrize("way_back", [frozenset({"pages"}), frozenset()])
+def test_what_cannot_be_flipped_and_was_worse_is_taken_back_where_there_is_a_way(way_back: frozenset[str]) -> None:
+    surely = replace(PAGES, expected=0.3)
+    only = frozenset({"pages"})
+    learner, decisions, _ = run(fixed(pages=-0.3), 60, arms=(NOTHING, surely), one_way=only, way_back=way_back)
+    (last,) = (step for step, decision in enumerate(decisions) if decision.event in ("rolled back", "made"))
+    assert decisions[last].event == ("rolled back" if way_back else "made")
+    low, high = decisions[last].interval or (0.0, 0.0)
+    assert low < -0.3 < high < 0
+    assert decisions[last].arm.name == BASELINE
+    assert learner.quarantine.holds("web", "pages", 5.0 * last)
 
 
 def test_what_cannot_be_flipped_waits_until_the_budget_can_bear_it_for_long() -> None:

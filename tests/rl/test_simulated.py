@@ -88,6 +88,24 @@ def test_what_cannot_be_flipped_back_stays() -> None:
     assert "good" not in {arm.name for arm in agent.seen[-1].arms}
 
 
+def test_what_was_judged_to_hurt_is_taken_back_where_there_is_a_way() -> None:
+    class Regrets(Follows):
+        """Tries one for three intervals, and rolls it back."""
+
+        def decide(self, seen: Seen) -> Decision:
+            self.seen.append(seen)
+            step = len(self.seen)
+            return Decision(GOOD if step < 4 else NOTHING, HOLD, "", "rolled back" if step == 4 else "", "good")
+
+    only = frozenset({"good"})
+    for way_back, gain in ((only, 0.0), (frozenset[str](), 0.2)):
+        agent = Regrets()
+        came = run(machine(one_way=only, way_back=way_back, stall=0.0), agent, steps=30, seed=1)
+        assert came.gains[1:4] == pytest.approx([0.1, 0.2, 0.2])
+        assert came.gains[10:] == pytest.approx(gain)
+        assert ("good" in {arm.name for arm in agent.seen[-1].arms}) is bool(way_back)
+
+
 def test_everyone_meets_the_same_chance_and_a_seed_reproduces() -> None:
     noisy = machine(Noise(missing=0.1, late=0.1, bursts=0.02))
     agents = [Follows(NOTHING), Follows(NOTHING), Follows(GOOD)]

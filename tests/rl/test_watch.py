@@ -28,6 +28,31 @@ def test_a_beginning_is_no_other_phase() -> None:
     assert [watch.is_another(HERE) for _ in range(2)] == [False, True]
 
 
+def phases(runs: list[tuple[Context, int]]) -> int:
+    watch = PhaseWatch(1.0, 2)
+    return sum(watch.is_another(context) for context, count in runs for _ in range(count))
+
+
+def test_going_to_and_fro_is_one_phase() -> None:
+    assert phases([(HERE, 60), *[(THERE, 3), (HERE, 5)] * 50]) == 1
+    other = Context(np.full(4, -2.0), "web")
+    assert phases([(HERE, 60), *[(THERE, 3), (HERE, 5), (other, 4)] * 50]) <= 3
+
+
+def test_phases_that_last_are_each_told() -> None:
+    assert phases([(HERE, 60), (THERE, 60)] * 3) == 5
+
+
+def test_what_is_judged_anew_keeps_the_other_places_of_its_phase() -> None:
+    watch = PhaseWatch(1.0, 2)
+    for context in [HERE] * 9 + [THERE] * 3 + [HERE] * 3:
+        watch.is_another(context)
+    moved = Context(np.full(4, 0.4), "web")
+    watch.judged(moved)
+    assert not any(watch.is_another(context) for context in [moved, THERE, THERE, THERE, moved])
+    assert [watch.is_another(Context(np.full(4, -0.2), "web")) for _ in range(2)] == [False, True]
+
+
 def test_another_cluster_is_another_phase_and_vectors_of_two_models_are() -> None:
     watch = PhaseWatch(1.0, 1)
     assert not watch.is_another(HERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sculpt.candidates import Candidate, Layer
 
 HOST = LinuxHost()
 CPUS = sorted(os.sched_getaffinity(0))
+OWN_NICE = os.getpriority(os.PRIO_PROCESS, 0)
 needs_two = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs that this process may run on")
 pytestmark = needs_two
 
@@ -57,12 +59,12 @@ def test_a_layer_goes_in_force_and_comes_back(sleeper: int, tmp_path: Path) -> N
 
 def test_layers_in_common_stay(sleeper: int, tmp_path: Path) -> None:
     acting = actuator(tmp_path)
-    low, high = pinned(sleeper, CPUS[0]), nice(sleeper, 5)
+    low, high = pinned(sleeper, CPUS[0]), nice(sleeper, 19)
     acting.put(Candidate((low,)))
     assert acting.put(Candidate((low, high))).changed == 1
-    assert os.getpriority(os.PRIO_PROCESS, sleeper) == 5
+    assert os.getpriority(os.PRIO_PROCESS, sleeper) == 19
     assert acting.put(Candidate((low,))).changed == 1
-    assert (os.getpriority(os.PRIO_PROCESS, sleeper), os.sched_getaffinity(sleeper)) == (0, {CPUS[0]})
+    assert (os.getpriority(os.PRIO_PROCESS, sleeper), os.sched_getaffinity(sleeper)) == (OWN_NICE, {CPUS[0]})
     assert acting.restore().error == ""
     assert acting.in_force == Candidate()
 
@@ -115,3 +117,31 @@ def test_a_process_that_ended_is_no_error(sleeper: int, tmp_path: Path) -> None:
     os.waitid(os.P_PID, sleeper, os.WEXITED | os.WNOWAIT)
     acting.lost()
     assert acting.restore().error == ""
+
+
+def test_what_cannot_be_flipped_back_stays_until_it_is_taken_back_by_name_or_all_is(
+    sleeper: int, tmp_path: Path
+) -> None:
+    acting = actuator(tmp_path)
+    first, second = (replace(one, one_way=True) for one in (pinned(sleeper, CPUS[0], "move"), nice(sleeper, 19)))
+    acting.put(Candidate((first,)))
+    assert acting.put(Candidate()).changed == 0
+    acting.put(Candidate((second,)))
+    acting.put(Candidate())
+    assert (os.getpriority(os.PRIO_PROCESS, sleeper), os.sched_getaffinity(sleeper)) == (19, {CPUS[0]})
+    assert acting.unmake("move").changed == 1
+    assert (os.getpriority(os.PRIO_PROCESS, sleeper), os.sched_getaffinity(sleeper)) == (19, set(CPUS))
+    assert acting.unmake("move").changed == 0
+    assert acting.restore().changed == 1
+    assert os.getpriority(os.PRIO_PROCESS, sleeper) == OWN_NICE
+
+
+def test_what_cannot_be_taken_back_yet_is_told_and_tried_again(sleeper: int, tmp_path: Path) -> None:
+    acting, other = actuator(tmp_path), actuator(tmp_path)
+    acting.put(Candidate((replace(pinned(sleeper, CPUS[0]), one_way=True),)))
+    acting.put(Candidate())
+    other.put(Candidate((pinned(sleeper, CPUS[1]),)))
+    assert "changed again" in acting.restore().error
+    other.restore()
+    assert acting.restore().error == ""
+    assert os.sched_getaffinity(sleeper) == set(CPUS)

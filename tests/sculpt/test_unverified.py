@@ -294,7 +294,7 @@ def test_one_that_is_unlike_anything_known_is_only_watched(
     world.judged = NOTHING if unverified else Judged(100.0)
     world.novelty = 9.0
     records = world.run(40)
-    assert "unlike anything known (novelty 9.0): only watched" in records[-1].decision.because
+    assert "unlike anything known (novelty 9.0, most_novelty 2.0): only watched" in records[-1].decision.because
     assert {record.in_force for record in records} == {"baseline"}
     if mode == ADVISE:
         assert records[-1].proposed == ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -95,10 +96,15 @@ def run_until_made(pid: int, tmp_path: Path, environment: dict[str, str]) -> lis
     # And what the loop costs is ten to twenty times what it costs elsewhere: it would slow down for it.
     limits = ["--guard", str(tmp_path / "guard.toml"), "--interval", "1.5", "--own-limit", "100%"]
     command = [*DNA, "sculpt", *words, *limits, "--metric", metric]
-    steps = []
+    steps: list[dict[str, Any]] = []
     with open(tmp_path / "errors", "w") as errors:
-        loop = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-    limit = threading.Timer(LIMIT_S, loop.terminate)
+        told = {**environment, "PYTHONFAULTHANDLER": "1"}
+        loop = subprocess.Popen(command, env=told, stdout=subprocess.PIPE, stderr=errors, text=True)
+
+    def give_up() -> None:
+        loop.send_signal(signal.SIGTERM if steps else signal.SIGABRT)  # which makes it tell where it stands still
+
+    limit = threading.Timer(LIMIT_S, give_up)
     limit.start()
     try:
         assert loop.stdout
