@@ -15,7 +15,7 @@ setup: ## make .venv; as root with apt, install what eBPF needs
 test: ## run the whole test suite
 	@scripts/setup-system
 	@scripts/setup dev
-	@.venv/bin/python -m pytest
+	@scripts/test
 
 quick: ## run the tests that need no server, virtual machine, real kernel, command line or patience
 	@scripts/setup dev

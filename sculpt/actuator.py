@@ -114,11 +114,13 @@ class Actuator:
     def lost(self) -> tuple[str, ...]:
         """Return what somebody else has set since: knob, subject and the value found."""
         found = []
-        for standing in self._standing:
-            for change in self._changes(standing.transaction):
+        above: set[Key] = set()
+        for standing in reversed(self._standing):
+            changes = self._changes(standing.transaction)
+            for change in changes:
                 knob = knob_of(change.knob)
-                if knob.is_action or knob.is_measured:
-                    continue
+                if knob.is_action or knob.is_measured or change.key in above:
+                    continue  # what a layer above has set again is that one's to hold
                 try:
                     value = knob.read(self.host, change.subject)
                 except NotFoundError:
@@ -128,6 +130,7 @@ class Actuator:
                     continue
                 if not knob.same(change.new, value):
                     found.append(f"{change.knob} of {change.subject} is {show(value)}, and we set {show(change.new)}")
+            above |= {change.key for change in changes}
         return tuple(found)
 
     def _changes(self, transaction: str) -> list[Change]:

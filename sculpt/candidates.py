@@ -126,11 +126,17 @@ def find(
             elif (made := _planned(layer, plan_of, held)) is not None and (number == 0 or proposal.choice):
                 layers.append(made)
     firsts = [layer for layer in layers if not layer.one_way]
-    found = [Candidate((*kept.layers, layer)) for layer in layers]
+    found = [Candidate((*_beside(kept, layer), layer)) for layer in layers]
     if len(firsts) > 1 and (together := _together(advice, firsts)) is not None:
-        found.append(Candidate((*kept.layers, together)))
+        found.append(Candidate((*_beside(kept, together), together)))
     unique = {candidate.name: candidate for candidate in (Candidate(), kept, *found, *_with_less(kept))}
     return Found(tuple(unique.values()), tuple(held))
+
+
+def _beside(kept: Candidate, layer: Layer) -> tuple[Layer, ...]:
+    """Return what is kept without what a layer sets again whole: another way of the same takes its place, and its expectation does."""
+    keys = {setting.key for setting in layer.settings}
+    return tuple(one for one in kept.layers if one.one_way or not {setting.key for setting in one.settings} <= keys)
 
 
 def _not_taken(advice: Advice, kinds: Sequence[str]) -> Iterator[Held]:

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from benchmarks.gains import search
 from benchmarks.gains.flow import started
 from benchmarks.gains.ours import Configuration, Tool, has_converged, made
 from benchmarks.gains.programs import PROGRAMS, percentile
+from benchmarks.gains.quiet import used
 from benchmarks.gains.rounds import effect
 from benchmarks.gains.table import table, verdicts
 from hal.journal import Journal
@@ -49,6 +52,22 @@ def test_a_percentile_of_what_the_load_generator_counts() -> None:
     counts[16 * 10] = 20  # 1024 us
     assert percentile(counts, 0.5) == pytest.approx(32, rel=0.05)
     assert percentile(counts, 0.99) == pytest.approx(1024, rel=0.05)
+
+
+def test_what_others_take_of_the_machine_is_told_from_what_the_benchmark_itself_does() -> None:
+    spin = "import time\nwhile time.process_time() < 1: pass"
+    before = used()
+    subprocess.run(["sh", "-c", f"setsid python3 -c '{spin}' & sleep 1.5"], check=True)
+    after = used()
+    assert after.by_all - before.by_all >= 0.9
+    assert after.lost_since(before) >= 0.5  # its parent has ended, so it is nobody's of ours
+    before = used()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as own:
+        time.sleep(1.0)
+        after = used()
+        own.kill()
+    assert after.by_own - before.by_own >= 0.3
+    assert after.lost_since(before) <= after.by_all - before.by_all - 0.3 + after.stolen - before.stolen
 
 
 PIN, BATCH = Setting("cpu.affinity", tree(5, 1), "0"), Setting("cpu.policy", tree(5, 1), "batch")

@@ -98,7 +98,7 @@ def run_program(program: Program, profiles: Sequence[Profile], plan: Plan, folde
         bench.check("finding the arms")
         screened = _screen(bench, found, profiles, plan)
         results = _final(bench, found, plan)
-        return _data(program, found, screened, results, time.time() - began)
+        return _data(program, found, screened, results, bench.counts, time.time() - began)
 
 
 @contextmanager
@@ -176,6 +176,7 @@ def _data(
     found: Found,
     screened: Mapping[str, Sequence[float]],
     results: Mapping[str, Sequence[float]],
+    counts: Mapping[str, int],
     took_s: float,
 ) -> dict[str, Any]:
     ours = [name for name in (RULES, LOOP, STATIC) if name in found.configurations]
@@ -204,5 +205,6 @@ def _data(
         "screening": {name: one.as_data() for name, one in found.screened.items()},
         "screening_values": {name: list(values) for name, values in screened.items()},
         "values": {name: list(values) for name, values in results.items()},
+        "measurements": dict(counts),
         "took_s": round(took_s, 1),
     }

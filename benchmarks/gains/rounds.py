@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from benchmarks.gains.machine import Snapshot, difference, scheduling, snapshot
 from benchmarks.gains.ours import Configuration, made
 from benchmarks.gains.programs import Live, Program
+from benchmarks.gains.quiet import used
 from benchmarks.gains.tuned import in_force
 from benchmarks.running import StartError
 from hal.journal import Journal
@@ -22,8 +25,10 @@ DEFAULT, CONTROL = "default", "default again"
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120)
 """97.5th percentiles of Student's t by degrees of freedom from 1."""
 
-TRIES = 3
-"""A measurement in which nothing was done is made anew, so often in all."""
+TRIES = 6
+"""A measurement in which nothing was done, or that others disturbed, is made anew, so often in all."""
+MOST_LOST = 0.05
+"""Share of the machine's CPU time that others may take of a measurement."""
 
 type Start = Callable[[], AbstractContextManager[Live]]
 
@@ -54,15 +59,29 @@ class Bench:
     journal: Journal
     found: Snapshot
     """The machine as it was found."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Measurements: made, made anew because others took too much of the machine, and taken disturbed as they were in the end."""
 
     def measure(self, arm: Arm, seconds: float) -> float:
-        """Return what the program does with an arm in force; the machine is then as it was found, or this raises."""
+        """Return what the program does with an arm in force; the machine is then as it was found, or this raises.
+
+        Whether it counts is told from what others took of the CPUs alone, never from what was measured. Of those that were all disturbed
+        the least disturbed one counts.
+        """
+        self.counts["made"] += 1
+        best = (math.inf, 0.0)
         for _ in range(TRIES):
-            value = self._measure(arm, seconds)
+            lost, value = self._measure(arm, seconds)
             self.check(arm.name)
             if value > 0:
-                return value
-        raise StartError(f"{self.program.name} does nothing under {arm.name}")
+                best = min(best, (lost, value))
+                if lost <= MOST_LOST:
+                    return value
+                self.counts["made anew"] += 1
+        if best[1] <= 0:
+            raise StartError(f"{self.program.name} does nothing under {arm.name}")
+        self.counts["disturbed"] += 1
+        return best[1]
 
     def check(self, what: str) -> None:
         """Raise NotAsFoundError where the machine is not as it was found."""
@@ -70,16 +89,20 @@ class Bench:
         if left:
             raise NotAsFoundError(f"{what} left {dict(list(left.items())[:3])}")
 
-    def _measure(self, arm: Arm, seconds: float) -> float:
+    def _measure(self, arm: Arm, seconds: float) -> tuple[float, float]:
+        """Return the share of the machine that others took, and the value."""
         with ExitStack() as stack:
             if arm.profile:
                 stack.enter_context(in_force(arm.profile))
             live = self.live or stack.enter_context(self.start())
             stack.enter_context(made(arm.configuration, live, self.journal))
             time.sleep(self.program.settle_s)
+            began, others = time.monotonic(), used()
             before = live.read()
             time.sleep(seconds * self.program.longer)
-            return live.value(before, live.read())
+            value = live.value(before, live.read())
+            elapsed = time.monotonic() - began
+            return used().lost_since(others) / (elapsed * (os.cpu_count() or 1)), value
 
 
 def _with(live: Live) -> dict[str, str]:

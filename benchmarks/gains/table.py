@@ -26,6 +26,7 @@ def table(report: Mapping[str, Any]) -> str:
         *(f"- {'holds' if one['holds'] else 'MISSED'}: {one['text']}" for one in verdicts(report)),
         *_failures(report),
         *(f"- not measured: {name}: {why}" for name, why in report["missing"].items()),
+        *(_disturbed(one) for one in report["programs"] if one.get("measurements", {}).get("disturbed")),
         "",
         *_tuned_lines(report),
         _numad_line(report),
@@ -57,6 +58,11 @@ def verdicts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             text = f"the loop is at {least:g} of {base} or above on all: {', '.join(below) or 'none below'}"
             found.append({"text": text, "holds": not below})
     return found
+
+
+def _disturbed(program: Mapping[str, Any]) -> str:
+    counts = program["measurements"]
+    return f"- disturbed by others all the same: {counts['disturbed']} of {counts['made']} measurements of {program['name']}"
 
 
 def _names(names: Sequence[str]) -> str:

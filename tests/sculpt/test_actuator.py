@@ -145,3 +145,17 @@ def test_what_cannot_be_taken_back_yet_is_told_and_tried_again(sleeper: int, tmp
     other.restore()
     assert acting.restore().error == ""
     assert os.sched_getaffinity(sleeper) == set(CPUS)
+
+
+def test_what_an_upper_layer_sets_again_is_nobody_elses_doing(sleeper: int, tmp_path: Path) -> None:
+    acting = actuator(tmp_path)
+    low, high = pinned(sleeper, CPUS[0]), pinned(sleeper, CPUS[1])
+    acting.put(Candidate((low, high)))
+    assert acting.lost() == ()
+    os.sched_setaffinity(sleeper, {CPUS[0]})
+    assert len(acting.lost()) == 1
+    os.sched_setaffinity(sleeper, {CPUS[1]})
+    acting.put(Candidate((low,)))
+    assert acting.lost() == ()
+    assert os.sched_getaffinity(sleeper) == {CPUS[0]}
+    acting.restore()

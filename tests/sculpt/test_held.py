@@ -53,14 +53,22 @@ def outranked(workload: Workload) -> Iterator[Yielded]:
     yield s.memory.swappiness(90)
 
 
-def found(host: FakeHost, *rules: Rule) -> Found:
+@rule()
+@when(w.demand.cores > 0.5)
+def either(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    yield choice("weight", Option("less", (s.cpu.nice(workload, 3),)), Option("least", (s.cpu.nice(workload, 9),)))
+
+
+def found(host: FakeHost, *rules: Rule, kept: Candidate = Candidate()) -> Found:
+
     from hal.machine import read
 
     workload = Workload("server", tree(SERVER, host.tasks[SERVER].start), {"demand.cores": 1.0})
     advice = Advisor(Engine(rules)).advise(Situation(Machine(read(host), {"cpus": 8}), (workload,)))
     return find(
         advice,
-        kept=Candidate(),
+        kept=kept,
         plan_of=lambda settings: make_plan(host, settings),
         refusal=lambda _: "",
         kinds=("throughput",),
@@ -78,3 +86,13 @@ def test_vetoes_and_lost_ranks_are_held_with_the_rule_and_its_reason() -> None:
     tried = {layer.name for candidate in result.candidates for layer in candidate.layers}
     assert {f"{module}pages:calm", f"{module}outranks"} <= tried
     assert not tried & set(held)
+
+
+def test_another_way_of_what_is_kept_takes_its_place() -> None:
+    first = found(furnished(), either, pages)
+    by_name = {candidate.name.rpartition(".")[2]: candidate for candidate in first.candidates}
+    pages_all = by_name["pages:all"].layers
+    kept = Candidate((*by_name["either:less"].layers, *pages_all))
+    names = {candidate.name for candidate in found(furnished(), either, kept=kept).candidates}
+    assert Candidate((*pages_all, *by_name["either:least"].layers)).name in names
+    assert not any("either:less" in name and "either:least" in name for name in names)
