@@ -14,7 +14,7 @@ from hal import cgroups
 from hal.errors import HalError
 from hal.glimpse import glimpse
 from hal.host import Host
-from hal.knobs.cpu import cpuset_of, online_cpus
+from hal.knobs.cpu import autogroup, cpuset_of, online_cpus
 from hal.lists import parse_cpu_list
 from hal.processes import start_of, threads_of
 from hal.settings import Subject, Value, thread, tree
@@ -276,8 +276,13 @@ def _scheduling(host: Host, pids: Sequence[int]) -> dict[str, object]:
     try:
         found = host.scheduling(pids[0])
     except (HalError, IndexError):
-        return {"nice": None, "realtime": None}
-    return {"nice": found.nice, "realtime": found.policy not in _NORMAL_POLICIES}
+        return {"nice": None, "realtime": None, "autogroup": None}
+    session = autogroup(host, pids[0])
+    return {
+        "nice": found.nice,
+        "realtime": found.policy not in _NORMAL_POLICIES,
+        "autogroup": session[0] if session else None,
+    }
 
 
 def _cgroup(host: Host, pids: Sequence[int]) -> str:

@@ -123,6 +123,10 @@ class _Cpu:
         """CPUs that a thread may run on. Takes a list of CPUs such as 0-3,8."""
         return wish("cpu.affinity", on, value)
 
+    def autogroup_nice(self, on: On, value: Value) -> Wish:
+        """Nice value of a whole session (autogroup) against other sessions. Takes a number from -20 to 19."""
+        return wish("cpu.autogroup_nice", on, value)
+
     def nice(self, on: On, value: Value) -> Wish:
         """Nice value of a thread (-20 runs most, 19 least). Takes a number from -20 to 19."""
         return wish("cpu.nice", on, value)

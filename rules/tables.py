@@ -58,6 +58,9 @@ WORKLOAD: tuple[Fact, ...] = (
     _share("hugepages.dense_share", "of that memory, the share that is resident"),
     Fact("loopback_peers", "1", "processes of this machine at the other end of its TCP connections"),
     Fact("nice", "1", "nice value of its main thread", -20.0, 19.0),
+    Fact(
+        "autogroup", "1", "number of its session as a scheduling group (sched_autogroup), where that is in force", 0.0
+    ),
     Fact("realtime", FLAG, "its main thread is under a real-time or deadline policy"),
 )
 """Of ``w`` and ``o``."""

@@ -388,6 +388,8 @@ class Workload(Words):
         """Processes of this machine at the other end of its TCP connections [1]."""
         self.nice: Number[Count] = Term(f"{prefix}.nice", "1")
         """Nice value of its main thread [1]."""
+        self.autogroup: Number[Count] = Term(f"{prefix}.autogroup", "1")
+        """Number of its session as a scheduling group (sched_autogroup), where that is in force [1]."""
         self.realtime = Flag(f"{prefix}.realtime")
         """Its main thread is under a real-time or deadline policy."""
         self.comm = _WorkloadComm(f"{prefix}.comm")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hal import cgroups
-from hal.errors import HalError, SettingError
+from hal.errors import HalError, HostError, SettingError
 from hal.host import Host, Scheduling
-from hal.knobs.knob import RANKS, Knob, whole_number
+from hal.knobs.knob import RANKS, WORKS, Knob, Support, whole_number
 from hal.lists import format_cpu_list, parse_cpu_list
 from hal.settings import Subject, Value
 from hal.subjects import hold_same
@@ -120,6 +120,98 @@ class Nice(CpuKnob):
         host.set_nice(int(subject.name), int(value or 0))
 
 
+class AutogroupNice(Knob):
+    """The weight of a session's processes together, where the kernel makes each session a scheduling group of its own."""
+
+    name = "cpu.autogroup_nice"
+    title = "Nice value of a whole session (autogroup) against other sessions"
+    values = "a number from -20 to 19"
+    example = "10"
+    subject_kind = "process"
+    rank = RANKS["place"]
+
+    def support(self, host: Host) -> Support:
+        if _autogroup_mode(host) == "1":
+            return WORKS
+        return Support(False, "sessions are no scheduling groups here (sched_autogroup)", "use cpu.nice")
+
+    def members(self, host: Host, subject: Subject) -> tuple[Subject, ...]:
+        """Return one process of each session: the value is the session's."""
+        firsts: dict[int, Subject] = {}
+        others = []
+        for one in super().members(host, subject):
+            found = autogroup(host, int(one.name))
+            if found is None:
+                others.append(one)
+            else:
+                firsts.setdefault(found[0], one)
+        return tuple(firsts.values()) or tuple(others[:1])
+
+    def parse(self, text: str) -> int:
+        return whole_number(self, text, least=-20, most=19)
+
+    def check(self, host: Host, subject: Subject, value: Value) -> None:
+        if autogroup(host, int(subject.name)) is None:
+            raise SettingError(
+                f"{self.name}: {subject} is in no session's group: its cgroup says what it gets, or sched_autogroup is off",
+                remedy="Set cgroup.cpu_weight, or cpu.nice among the threads of one group.",
+            )
+
+    def read(self, host: Host, subject: Subject) -> int:
+        found = _autogroup_line(host, int(subject.name))
+        if found is None:
+            raise HostError(f"{subject} is in no session's group", path=f"/proc/{subject.name}/autogroup")
+        return found[1]
+
+    def write(self, host: Host, subject: Subject, value: Value) -> None:
+        hold_same(host, subject)
+        host.write_text(f"/proc/{subject.name}/autogroup", str(value))
+
+    def cost(self, old: Value, new: Value) -> str:
+        return "it is on everything of that session"
+
+
+def autogroup(host: Host, pid: int) -> tuple[int, int] | None:
+    """Return number and nice value of the session's scheduling group that a process is in; None where none is in force for it.
+
+    None is where sched_autogroup is off, and for what a cgroup with a weight of its own holds (sched(7), "The autogroup feature").
+    """
+    if _autogroup_mode(host) != "1" or _has_cpu_group(host, pid):
+        return None
+    return _autogroup_line(host, pid)
+
+
+def _autogroup_mode(host: Host) -> str:
+    try:
+        return host.read_text("/proc/sys/kernel/sched_autogroup_enabled").strip()
+    except HalError:
+        return ""
+
+
+def _autogroup_line(host: Host, pid: int) -> tuple[int, int] | None:
+    try:
+        words = host.read_text(
+            f"/proc/{pid}/autogroup"
+        ).split()  # "/autogroup-67897 nice 0"; nothing for the kernel's first
+        return (int(words[0].rpartition("-")[2]), int(words[2])) if len(words) == 3 else None
+    except (HalError, ValueError):
+        return None
+
+
+def _has_cpu_group(host: Host, pid: int) -> bool:
+    """Tell whether a process is in a cgroup that the CPU controller weighs: then its session counts for nothing."""
+    home = cgroups.homes(host).get("cpu")
+    if home is None:
+        return False
+    path = cgroups.membership(host, pid).get("cpu", "/")
+    file = "cpu.shares" if home.version == 1 else "cpu.weight"
+    while path not in ("", "/"):
+        if host.exists(f"{home.mount}{path}/{file}"):
+            return True
+        path = path.rpartition("/")[0]
+    return False
+
+
 def scheduling_of(value: str, present: Scheduling) -> Scheduling:
     """Return the attributes of a policy in canonical form; nice and utilisation bounds stay what they are.
 
@@ -195,4 +287,4 @@ def _nearest(host: Host, mount: str, path: str, name: str) -> tuple[int, ...]:
             path = path.rpartition("/")[0]
 
 
-KNOBS: tuple[Knob, ...] = (Affinity(), Policy(), Nice())
+KNOBS: tuple[Knob, ...] = (Affinity(), Policy(), Nice(), AutogroupNice())

@@ -143,18 +143,18 @@ def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Mac
     if found is None:
         return
     apart = (s.cpu.affinity(workload, _listed(found.victim)), s.cpu.affinity(other, _listed(found.neighbour)))
-    yield choice("noisy neighbour", Option(f"no {found.level} shared", apart), *_yielding(other))
+    yield choice("noisy neighbour", Option(f"no {found.level} shared", apart), *_yielding(workload, other))
 
 
 @rule(
     priority=14,
     expect="latency-p99 -80..-5 %",
-    source="sched(7), SCHED_IDLE and SCHED_BATCH; kernel commit 3c29e651e16d (a CPU that runs only idle tasks counts as "
+    source="sched(7), SCHED_IDLE, SCHED_BATCH, autogroup; kernel commit 3c29e651e16d (a CPU that runs only idle tasks counts as "
     "idle for who wakes); Documentation/scheduler/sched-nice-design.rst; Leverich and Kozyrakis, Reconciling High "
     "Server Utilization and Sub-millisecond Quality-of-Service, EuroSys 2014",
     limits="As idle, what computes stands still while the rest of the machine is busy, with whatever locks it holds. Within "
-    "a cgroup (or a session, with sched_autogroup) it gives way at once; between them only where a task is put when it "
-    "wakes is better, and cgroup.cpu_weight says who gets how much.",
+    "a cgroup (or a session, with sched_autogroup) it gives way at once; between cgroups only where a task is put when it "
+    "wakes is better, and cgroup.cpu_weight says who gets how much; between sessions the session's own nice value does.",
 )
 @when(
     latency_critical(w),
@@ -168,13 +168,14 @@ def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Mac
     # The machine is too full to keep them apart: that is the other rule's.
     (w.demand.cores + o.demand.cores) > m.cores * 0.7,
 )
-def batch_work_yields(other: Workload) -> Iterator[Choice]:
+def batch_work_yields(workload: Workload, other: Workload) -> Iterator[Choice]:
     """On a full machine a workload that computes yields to one that answers.
 
     As idle it gives way to every normal task that wakes, in the middle of its slice, and CPUs on which nothing else runs count as free;
-    as batch with a nice value of 10 it keeps a tenth of the weight, and its slice.
+    as batch with a nice value of 10 it keeps a tenth of the weight, and its slice. Where each session is a scheduling group of its own
+    both only count within it: between sessions it is the session that is nice.
     """
-    yield choice("batch work", *_yielding(other))
+    yield choice("batch work", *_yielding(workload, other))
 
 
 @rule(
@@ -320,9 +321,12 @@ def _listed(cpus: tuple[int, ...]) -> str:
     return ",".join(map(str, cpus))
 
 
-def _yielding(other: Workload) -> tuple[Option, Option]:
+def _yielding(workload: Workload, other: Workload) -> tuple[Option, ...]:
     """Return the ways in which work that can wait makes room, the one that does most first."""
+    sessions = [one.number("autogroup") for one in (workload, other)]
+    session = Option("its session is nice", (s.cpu.autogroup_nice(other, 19),), "latency-p99 -60..-5 %")
     return (
+        *([session] if None not in sessions and sessions[0] != sessions[1] else []),
         Option("it is idle", (s.cpu.policy(other, "idle"),), "latency-p99 -80..-5 %"),
         Option("it is batch", (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10)), "latency-p99 -50..0 %"),
     )

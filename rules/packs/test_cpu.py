@@ -207,6 +207,17 @@ def test_on_a_full_machine_who_computes_yields() -> None:
     assert not fires("batch_work_yields", {**service, "sched.runq_p99": "20 us"}, hog, machine=ONE_CACHE)
 
 
+def test_between_sessions_it_is_the_session_that_is_nice() -> None:
+    hog, service = on(ONE_CACHE, {**HOG, "demand.cores": 7.0}), on(ONE_CACHE, SERVICE)
+
+    def ways(here: int | None, there: int | None) -> list[str]:
+        said = given({**service, "autogroup": here}, {**hog, "autogroup": there}, machine=ONE_CACHE).ask(RULES)
+        return [option.name for option in said.advice.proposals[0].options]
+
+    assert ways(7, 9) == ["its session is nice", "it is idle", "it is batch"]
+    assert ways(7, 7) == ways(None, 9) == ways(7, None) == ["it is idle", "it is batch"]
+
+
 def test_who_computes_is_known_also_while_it_is_preempted_all_the_time() -> None:
     service = on(ONE_CACHE, SERVICE)
     chopped = {**HOG, "demand.cores": 7.0, "sched.slice_p90": "400 us", "sched.offcpu_share": 0.0, "demand.messages": 0}

@@ -22,9 +22,11 @@ from hal.apply import apply
 from hal.errors import ChangeFailedError
 from hal.host import LinuxHost
 from hal.journal import Journal
+from hal.knobs.cpu import autogroup
 from hal.planning import machine_id, make_plan
 from hal.processes import start_of, threads_of
 from hal.settings import Setting, Subject, thread, tree
+from hal.subjects import resolve
 from hal.undo import interrupted, pending, undo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +138,30 @@ def test_policy_and_nice_and_back(tmp_path: Path) -> None:
         assert seen(child.pid)[1] == "7"
         undo(HOST, journal, done.identity)
         assert seen(child.pid) == before
+
+
+@pytest.mark.skipif(
+    not autogroup(HOST, os.getpid()), reason="sessions are no scheduling groups here, or a cgroup's weight counts"
+)
+def test_a_session_is_nice_and_back(tmp_path: Path) -> None:
+    def nice(pid: int) -> str:
+        return Path(f"/proc/{pid}/autogroup").read_text().split()[2]
+
+    with subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True) as leader:
+        try:
+            root = tree(leader.pid, start_of(HOST, leader.pid) or 0)
+            while len(resolve(HOST, root, "process")) < 2:
+                time.sleep(0.01)
+            plan = make_plan(HOST, [Setting("cpu.autogroup_nice", root, 9)])
+            assert len(plan.changes) == 1  # the session has one value, however many processes
+            journal = Journal(tmp_path)
+            done = apply(plan, HOST, journal)
+            assert {nice(int(one.name)) for one in resolve(HOST, root, "process")} == {"9"}
+            assert nice(os.getpid()) != "9"
+            assert undo(HOST, journal, done.identity).restored
+            assert {nice(int(one.name)) for one in resolve(HOST, root, "process")} == {"0"}
+        finally:
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 def test_a_pinned_child_is_left_alone_and_said(tmp_path: Path) -> None:

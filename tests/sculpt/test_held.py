@@ -16,6 +16,7 @@ from sculpt.candidates import Candidate, Found, find
 from tests.hal.knobs.machine import furnished
 
 SERVER = 100
+NOTHING = Candidate()
 
 
 @rule()
@@ -60,7 +61,7 @@ def either(workload: Workload) -> Iterator[Yielded]:
     yield choice("weight", Option("less", (s.cpu.nice(workload, 3),)), Option("least", (s.cpu.nice(workload, 9),)))
 
 
-def found(host: FakeHost, *rules: Rule, kept: Candidate = Candidate()) -> Found:
+def found(host: FakeHost, *rules: Rule, kept: Candidate = NOTHING) -> Found:
 
     from hal.machine import read
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from hal.fake import FakeHost
-from hal.settings import Subject, Value, thread
+import errno
+
+from hal.fake import FakeHost, WriteHandler
+from hal.settings import Subject, Value, process, thread
 
 
 def furnish(host: FakeHost) -> None:
@@ -19,6 +21,26 @@ def furnish(host: FakeHost) -> None:
     host.start(100, "server", threads=[101, 102])
     host.start(110, "worker", parent=100)
     host.start(200, "bystander")
+    host.files["/proc/sys/kernel/sched_autogroup_enabled"] = "1\n"
+    # The server and its worker are of one session, and what one of them is told holds for both.
+    for pid, session in ((1, 1), (100, 7), (110, 7), (200, 9)):
+        host.files[f"/proc/{pid}/autogroup"] = f"/autogroup-{session} nice 0\n"
+        host.handlers[f"/proc/{pid}/autogroup"] = autogroup_of(host, session)
+
+
+def autogroup_of(host: FakeHost, session: int) -> WriteHandler:
+    """Behave like a process's file of a session's weight."""
+
+    def write(_old: str, written: str) -> str:
+        if not -20 <= int(written) <= 19:
+            raise OSError(errno.EINVAL, "out of bounds")
+        now = f"/autogroup-{session} nice {int(written)}\n"
+        for path, content in host.files.items():
+            if path.endswith("/autogroup") and content.startswith(f"/autogroup-{session} "):
+                host.files[path] = now
+        return now
+
+    return write
 
 
 def first_thread(host: FakeHost) -> Subject:
@@ -29,4 +51,9 @@ def first_thread(host: FakeHost) -> Subject:
 def cases(host: FakeHost) -> dict[str, tuple[Subject, Value]]:
     """Return for each knob a subject on this machine and a value other than the present one."""
     one = first_thread(host)
-    return {"cpu.affinity": (one, "1-2"), "cpu.policy": (one, "batch"), "cpu.nice": (one, 5)}
+    return {
+        "cpu.affinity": (one, "1-2"),
+        "cpu.policy": (one, "batch"),
+        "cpu.nice": (one, 5),
+        "cpu.autogroup_nice": (process(100, host.tasks[100].start), 9),
+    }
