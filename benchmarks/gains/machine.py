@@ -55,7 +55,7 @@ def snapshot() -> dict[str, str]:
 
 
 def scheduling(pids: Iterable[int]) -> dict[str, str]:
-    """Return policy, nice value, CPUs and CPU cgroup of each thread of these process trees."""
+    """Return policy, nice values, CPUs and CPU cgroup of each thread of these process trees."""
     found = {}
     for pid in pids:
         for member in members(pid):
@@ -63,9 +63,16 @@ def scheduling(pids: Iterable[int]) -> dict[str, str]:
                 with contextlib.suppress(OSError):
                     cpus = sorted(os.sched_getaffinity(thread))
                     nice = os.getpriority(os.PRIO_PROCESS, thread)
-                    groups = Path(f"/proc/{member}/cgroup").read_text()
+                    groups = Path(f"/proc/{member}/cgroup").read_text() + _session(member)
                     found[f"thread {thread}"] = f"{os.sched_getscheduler(thread)} {nice} {cpus} {groups}"
     return found
+
+
+def _session(pid: int) -> str:
+    """Return which scheduling group a process's session is, and how nice; "" where sessions are none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/autogroup").read_text()
+    return ""
 
 
 def members(pid: int) -> list[int]:

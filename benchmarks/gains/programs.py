@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 from benchmarks.inputs import c_program
@@ -123,13 +123,18 @@ def _pingpong(session: Session) -> Live:
 # --- servers under load from loopback
 
 
-def _redis(session: Session) -> Live:
+def _redis_server(session: Session) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
     server = session.spawn(
         *("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
         *("--dir", session.folder),
     )
     session.wait_for_port(port)
+    return server, port
+
+
+def _redis(session: Session) -> Live:
+    server, port = _redis_server(session)
     fill = ("-q", "-t", "set", "-n", "200000", "-r", "200000", "-P", "16", "-d", "64")
     session.finish("redis-benchmark", "-p", str(port), *fill)
     session.spawn("redis-benchmark", "-p", str(port), "-q", "-n", "2000000000", "-r", "200000", "-t", "get", "-c", "50")
@@ -203,6 +208,9 @@ def _postgresql(session: Session) -> Live:
 
 # --- a service beside work that can wait
 
+_UNION = 4000
+"""Members of the sets whose union is asked for."""
+
 
 def _paced(
     session: Session, port: int, rate: int, question: str, answer: bytes
@@ -230,19 +238,31 @@ def _p99(before: Reading, after: Reading) -> float:
     return percentile([new - old for old, new in zip(before[1], after[1], strict=True)], 0.99)
 
 
-def _beside(session: Session, batch: Callable[[Session], subprocess.Popen[bytes]], name: str) -> Live:
+def _beside_stress(session: Session) -> Live:
     port = free_port()
     user = ["-u", "root"] if os.geteuid() == 0 else []
     server = session.spawn("memcached", "-l", "127.0.0.1", "-p", str(port), "-m", "64", "-t", "2", *user)
     session.wait_for_port(port)
     metric, counters = _paced(session, port, 2000, "get nothing", b"END\r\n")
-    neighbour = batch(session)
-    return Live(server.pid, metric, counters, _p99, {name: neighbour.pid})
+    return Live(server.pid, metric, counters, _p99, {"stress-ng": _stress(session, workers=1)})
 
 
-def _beside_stress(session: Session) -> Live:
-    options = ("--quiet", "--cpu", "2", "--cpu-method", "matrixprod", "--timeout", "86400")
-    return _beside(session, lambda one: one.spawn("stress-ng", *options), "stress-ng")
+def _costly_beside_stress(session: Session) -> Live:
+    server, port = _redis_server(session)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for key, first in product(("a", "b"), range(0, _UNION, 1000)):
+            members = " ".join(f"{number * 7919 % 100_003} member:{number}" for number in range(first, first + 1000))
+            connection.sendall(f"ZADD {key} {members}\r\n".encode())
+            connection.recv(1 << 10)
+    metric, counters = _paced(session, port, 100, "ZUNIONSTORE union 2 a b", f":{_UNION}\r\n".encode())
+    return Live(server.pid, metric, counters, _p99, {"stress-ng": _stress(session, workers=4)})
+
+
+def _stress(session: Session, *, workers: int) -> int:
+    """Start so many that compute on each CPU."""
+    count = str(workers * (os.cpu_count() or 1))
+    options = ("--quiet", "--cpu", count, "--cpu-method", "matrixprod", "--timeout", "86400")
+    return session.spawn("stress-ng", *options).pid
 
 
 PROGRAMS: tuple[Program, ...] = (
@@ -257,6 +277,13 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         *("beside-batch", "memcached asked 2,000 times a second beside stress-ng on both CPUs", "us, 99th percentile"),
         *(("gcc", "memcached", "stress-ng"), _beside_stress),
+        kind=LATENCY,
+        interval_s=2.0,
+        longer=2.0,
+    ),
+    Program(
+        *("costly-beside-batch", "redis asked 100 times a second for a union of some 3 ms, beside four of stress-ng a CPU"),
+        *("us, 99th percentile", ("gcc", "redis-server", "stress-ng"), _costly_beside_stress),
         kind=LATENCY,
         interval_s=2.0,
         longer=2.0,

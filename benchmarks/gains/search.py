@@ -14,6 +14,7 @@ from benchmarks.gains.programs import Live
 from benchmarks.gains.rounds import DEFAULT, Arm, Bench, Effect, effects, in_rounds
 from hal.errors import HalError
 from hal.knobs import knob_of
+from hal.knobs.cpu import autogroup
 from hal.planning import make_plan
 from hal.processes import start_of
 from hal.settings import Setting, Subject, tree
@@ -64,6 +65,8 @@ def by_hand(live: Live, cpus: int) -> list[Configuration]:
         found.append(of(f"{name} batch and nice", root, policy="batch", nice="10"))
         if cpus > 1:
             found.append(of(f"{name} on the last CPU", root, affinity=str(cpus - 1)))
+        if autogroup(HOST, root):
+            found.append(of(f"{name}'s session nice", root, autogroup_nice="19"))
     huge = Setting(
         "memory.hugepages", Subject("process", str(live.target), start_of(HOST, live.target) or 0), "collapse"
     )

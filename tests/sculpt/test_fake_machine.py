@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,12 @@ from sculpt.step import APPLY, Judged, Record
 
 MACHINE = described_machine("pack:1 core:8 pu:1")
 THREADS = (100, 101, 102, 110)
-SWAPPINESS = "/proc/sys/vm/swappiness"
+SWAPPINESS, KSM = "/proc/sys/vm/swappiness", "/sys/kernel/mm/ksm/run"
 
 
 def machine() -> FakeHost:
     host = FakeHost({"/sys/devices/system/cpu/online": "0-7\n", "/sys/devices/system/cpu/possible": "0-7\n"})
-    host.files |= {"/proc/self/mounts": "", SWAPPINESS: "60\n"}
+    host.files |= {"/proc/self/mounts": "", SWAPPINESS: "60\n", KSM: "0\n"}
     host.start(1, "init", parent=0)
     host.start(100, "server", threads=[101, 102])
     host.start(110, "worker", parent=100)
@@ -73,12 +73,21 @@ def keep_programs(workload: Workload) -> Iterator[Yielded]:
     yield s.memory.swappiness(10)
 
 
+@rule(expect="throughput +30..60 %")
+@when(w.demand.cores > 0.5)
+def merge(workload: Workload) -> Iterator[Yielded]:
+    """Why."""
+    del workload
+    yield s.memory.ksm("on")
+
+
 RULES: tuple[Rule, ...] = (pack, yield_to_others, in_batches, keep_programs)
 IN_FORCE: Mapping[str, Callable[[FakeHost], float]] = {
     "pack": lambda host: _share(host, lambda tid: host.affinity(tid) == (0, 1, 2, 3)),
     "yield_to_others": lambda host: _share(host, lambda tid: host.scheduling(tid).nice == 5),
     "in_batches": lambda host: _share(host, lambda tid: host.scheduling(tid).policy == os.SCHED_BATCH),
     "keep_programs": lambda host: float(host.files[SWAPPINESS].strip() == "10"),
+    "merge": lambda host: float(host.files[KSM].strip() == "1"),
 }
 """By rule, the share of what it wants that is so on the machine."""
 GAINS = {"pack": 0.2, "in_batches": 0.1, "yield_to_others": -0.15}
@@ -91,7 +100,7 @@ def _share(host: FakeHost, is_so: Callable[[int], bool]) -> float:
 class World:
     """One workload whose reward's logarithm is the sum of ``gains`` of what is in force, and noise."""
 
-    def __init__(self, folder: Path, gains: Mapping[str, float], *, seed: int) -> None:
+    def __init__(self, folder: Path, gains: Mapping[str, float], *, seed: int, rules: Sequence[Rule] = RULES) -> None:
         self.host, self.gains = machine(), gains
         self.before = self.state()
         self.draw = np.random.default_rng(seed)
@@ -105,7 +114,7 @@ class World:
             lambda: MACHINE,
             lambda *_: workload,
             self.judge,
-            Advisor(Engine(list(RULES))),
+            Advisor(Engine(list(rules))),
             Learner(LinearBandit(seed=seed), seed=seed),
             Actuator(self.host, Journal(folder / "journal"), "test"),
             Guard(kill_switch=str(folder / "stop")),
@@ -153,5 +162,21 @@ def test_where_everything_hurts_nothing_is_kept_and_no_more_is_lost_than_the_bud
     assert (lost <= limits.allowance_s + limits.budget * 5.0 * np.arange(1, 301)).all()
     assert "rolled back" in {record.decision.event for record in records}
     assert not any(record.decision.event == "promoted" for record in records)
+    world.loop.end(keep=False)
+    assert world.state() == world.before
+
+
+@pytest.mark.parametrize("gain", [-0.3, 0.3])
+def test_what_cannot_be_flipped_back_is_taken_back_where_it_was_worse_and_at_the_end(
+    tmp_path: Path, gain: float
+) -> None:
+    """Pages that were merged (KSM) are not all given back by switching it off: it is made once, and can be taken back all the same."""
+    world = World(tmp_path, {"merge": gain}, seed=1, rules=(merge,))
+    records = world.run(60)
+    (judged,) = (one for one in records if one.decision.event in ("made", "rolled back"))
+    assert judged.decision.event == ("made" if gain > 0 else "rolled back")
+    assert sum(truth == pytest.approx(gain) for truth in world.truths) >= 4
+    world.loop.end(keep=True)
+    assert bool(IN_FORCE["merge"](world.host)) is (gain > 0)
     world.loop.end(keep=False)
     assert world.state() == world.before
