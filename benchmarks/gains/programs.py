@@ -282,8 +282,11 @@ PROGRAMS: tuple[Program, ...] = (
         longer=2.0,
     ),
     Program(
-        *("costly-beside-batch", "redis asked 100 times a second for a union of some 3 ms, beside four of stress-ng a CPU"),
-        *("us, 99th percentile", ("gcc", "redis-server", "stress-ng"), _costly_beside_stress),
+        "costly-beside-batch",
+        "redis asked 100 times a second for a union of some 3 ms, beside four of stress-ng a CPU",
+        "us, 99th percentile",
+        ("gcc", "redis-server", "stress-ng"),
+        _costly_beside_stress,
         kind=LATENCY,
         interval_s=2.0,
         longer=2.0,

@@ -160,7 +160,7 @@ class AutogroupNice(Knob):
     def read(self, host: Host, subject: Subject) -> int:
         found = _autogroup_line(host, int(subject.name))
         if found is None:
-            raise HostError(f"{subject} is in no session's group", path=f"/proc/{subject.name}/autogroup")
+            raise HostError(f"{subject} is in no session's group", subject=str(subject))
         return found[1]
 
     def write(self, host: Host, subject: Subject, value: Value) -> None:
