@@ -37,6 +37,7 @@ from sculpt.guard import Guard
 from sculpt.own_effect import OwnEffect
 from sculpt.plausible import Plausible
 from sculpt.step import APPLY, OBSERVE, Judge, Judged, Record
+from sculpt.stolen import Stolen
 from sculpt.surroundings import surroundings
 from sculpt.turns import Turn
 from sculpt.unverified import is_unverified, suggested
@@ -109,9 +110,12 @@ class Loop:
     _suggested: Candidate | None = None
     _phase: PhaseWatch = field(default_factory=lambda: PhaseWatch(Patience().drift, Patience().sure))
     _plausible: Plausible = field(default_factory=Plausible)
+    _stolen: Stolen = field(init=False)
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
+        self._stolen = Stolen(self.host)
+        self._stolen.refusal()
         self.learner.patience = replace(self.learner.patience, novelty=self.guard.most_novelty)
         self._taken = self.follow.loaded if self.follow else None
 
@@ -123,8 +127,12 @@ class Loop:
         except Exception as error:  # whatever a source does, the loop must live
             self.counts["judging failed"] += 1
             return Judged(None, f"judging failed: {type(error).__name__}: {error}")
+        stolen = self._stolen.refusal()
         if found.reward is None or not (math.isfinite(found.reward) and found.reward > 0):
             return found
+        if stolen:
+            self.counts["stolen"] += 1
+            return replace(found, reward=None, why=stolen)
         if why := self._plausible.refusal(found.reward):
             self.counts["implausible"] += 1
             return replace(found, reward=None, why=why)

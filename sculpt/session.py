@@ -41,7 +41,19 @@ from sculpt.watchers import Watcher, Watchers
 
 __all__ = ["KEEP", "RESTORE", "TITLE", "Asked", "Ended", "Left", "Steering", "Wanted", "recover", "run"]
 
-TROUBLES = ("no value", "missing", "judging failed", "implausible", "rules", "model failed", "decided late", "unjudged")
+TROUBLES = (
+    *(
+        "no value",
+        "missing",
+        "judging failed",
+        "stolen",
+        "implausible",
+        "rules",
+        "model failed",
+        "decided late",
+        "unjudged",
+    ),
+)
 """How the names of counts begin that say what went wrong."""
 LOOK_EVERY_S = 2.0
 """How often is looked for what is waited for, or once an interval where that is longer."""
