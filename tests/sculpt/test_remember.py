@@ -80,7 +80,7 @@ def serve(
             (Asked(Target.pid(pid), APPLY),),
             0.3,
             120.0,
-            Guard(kill_switch=str(folder / "stop")),
+            Guard(kill_switch=str(folder / "stop"), most_novelty=1e9),
             (pin,),
             remembers=remembers,
         )

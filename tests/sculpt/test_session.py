@@ -62,7 +62,13 @@ def wanted(
 ) -> Wanted:
     asked = Asked(Target.pid(pid), mode, on_exit=on_exit)
     return Wanted(
-        (asked,), 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), rules, command="test", own_limit=1.0
+        (asked,),
+        0.3,
+        duration_s,
+        Guard(kill_switch=str(folder / "stop"), most_novelty=1e9),
+        rules,
+        command="test",
+        own_limit=1.0,
     )
 
 

@@ -71,7 +71,13 @@ def judge_of(asked: Asked, _host: Host) -> Judge:
 def wanted(folder: Path, *pids: int, on_exit: str = RESTORE, duration_s: float = 240.0) -> Wanted:
     asked = tuple(Asked(Target.pid(pid), APPLY, on_exit=on_exit) for pid in pids)
     return Wanted(
-        asked, 0.3, duration_s, Guard(kill_switch=str(folder / "stop")), (pin,), command="test", own_limit=1.0
+        asked,
+        0.3,
+        duration_s,
+        Guard(kill_switch=str(folder / "stop"), most_novelty=1e9),
+        (pin,),
+        command="test",
+        own_limit=1.0,
     )
 
 
