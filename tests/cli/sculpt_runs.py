@@ -95,9 +95,9 @@ class Runs:
         return ["--mode", "apply", "--metric", f"throughput=file:{self._rate}", "--interval", "0.3", *rules]
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """Start ``dna sculpt`` on the process."""
+        """Start ``dna sculpt`` on the process; it hears SIGHUP, also where the tests themselves were started under nohup."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "sculpt", "--pid", str(self.pid), *arguments],
+            ["env", "--default-signal=HUP", sys.executable, "-m", "cli", "sculpt", "--pid", str(self.pid), *arguments],
             cwd=ROOT, env={**self.environment, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.started.append(process)
