@@ -294,11 +294,12 @@ def widen_the_pin(workload: Workload, machine: Machine) -> Iterator[Wish]:
 
 @rule(
     priority=10,
-    expect="throughput +0..25 %; latency-p99 +0..50 %",
+    expect="throughput +0..10 %; latency-p99 +0..50 %",
     source="sched(7), SCHED_BATCH (no extra preemptions for interactivity); Documentation/scheduler/sched-design-CFS.rst; TuneD, "
     "throughput-performance, sched_wakeup_granularity_ns (the same for a whole machine, up to Linux 6.5)",
     limits="Each single answer comes later: not where latency is what counts. Without effect while there are CPUs free, and for "
-    "clients on other machines, whom it does not preempt.",
+    "clients on other machines, whom it does not preempt. On two CPUs with Linux 6.18, whose wake-ups preempt less by themselves, "
+    "no gain was shown (docs/gains.md).",
 )
 @when(
     short_bursts(w),
