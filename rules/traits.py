@@ -141,6 +141,15 @@ def latency_critical(word: Workload) -> Condition:
     )
 
 
+def answers(word: Workload) -> Condition:
+    """It serves at its own pace: whoever asks waits for it, and between the requests it sleeps; each may take milliseconds."""
+    return all_of(
+        word.demand.messages > "20/s",
+        word.comm.outside_share > 0.3,
+        word.sched.offcpu_share > 0.2,
+    )
+
+
 def cpu_hog(word: Workload) -> Condition:
     """It computes without pause, half a CPU busy or more, and it is the scheduler that ends its slices, which are long.
 

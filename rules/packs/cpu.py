@@ -22,6 +22,7 @@ from rules.placing import (
 )
 from rules.situation import Machine, Workload
 from rules.traits import (
+    answers,
     cache_friendly,
     cpu_hog,
     does_not_stream,
@@ -157,10 +158,13 @@ def apart_from_noisy_neighbour(workload: Workload, other: Workload, machine: Mac
     "wakes is better, and cgroup.cpu_weight says who gets how much; between sessions the session's own nice value does.",
 )
 @when(
-    latency_critical(w),
     cpu_hog(o),
-    # A CPU that is free is reached in 10 to 50 us: who waits longer waits behind somebody.
-    w.sched.runq_p99 > "50 us",
+    any_of(
+        # A CPU that is free is reached in 10 to 50 us: who waits longer waits behind somebody, ...
+        all_of(latency_critical(w), w.sched.runq_p99 > "50 us"),
+        # ... and whose requests take milliseconds themselves, behind a slice of who computes, some 3 ms, or several.
+        all_of(answers(w), w.sched.runq_p99 > "2 ms"),
+    ),
     pair.shared_cpus > 0.5,
     none_of(pair.connections >= 1),
     any_of(~o.realtime, ~o.nice.is_known),

@@ -207,6 +207,27 @@ def test_on_a_full_machine_who_computes_yields() -> None:
     assert not fires("batch_work_yields", {**service, "sched.runq_p99": "20 us"}, hog, machine=ONE_CACHE)
 
 
+def test_who_answers_at_its_own_pace_is_yielded_to_as_well() -> None:
+    hog = on(ONE_CACHE, {**HOG, "demand.cores": 7.0})
+    costly = {
+        **SERVICE,
+        "sched.slice_p50": "1 ms",
+        "sched.slice_p90": "5 ms",
+        "sched.runq_p99": "7 ms",
+        "sched.offcpu_share": 0.5,
+        "demand.messages": "200/s",
+        "comm.outside_share": 1.0,
+    }
+    assert fires("batch_work_yields", on(ONE_CACHE, costly), hog, machine=ONE_CACHE)
+    for change in (
+        {"sched.runq_p99": "1 ms"},
+        {"demand.messages": "2/s"},
+        {"comm.outside_share": 0.1},
+        {"sched.offcpu_share": 0.0},
+    ):
+        assert not fires("batch_work_yields", on(ONE_CACHE, {**costly, **change}), hog, machine=ONE_CACHE), change
+
+
 def test_between_sessions_it_is_the_session_that_is_nice() -> None:
     hog, service = on(ONE_CACHE, {**HOG, "demand.cores": 7.0}), on(ONE_CACHE, SERVICE)
 
