@@ -114,7 +114,8 @@ def _find(name: str, program: Program, live: Live, tool: Tool, plan: Plan, found
     if name == RULES:
         found.configurations[name] = by_rules(tool, live, watch_s=plan.watch_s)
     else:
-        found.configurations[name] = by_loop(tool, program, live, limit_s=plan.loop_s, seed=plan.seed)
+        limit_s = plan.loop_s * max(program.interval_s, 1.0)
+        found.configurations[name] = by_loop(tool, program, live, limit_s=limit_s, seed=plan.seed)
     known = [*search.proposed(found.configurations[name].about, live), *search.by_hand(live, os.cpu_count() or 1)]
     found.candidates = search.reversible(known, restart=program.restart)
     remember(live)

@@ -329,9 +329,14 @@ def _listed(cpus: tuple[int, ...]) -> str:
 def _yielding(workload: Workload, other: Workload) -> tuple[Option, ...]:
     """Return the ways in which work that can wait makes room, the one that does most first."""
     sessions = [one.number("autogroup") for one in (workload, other)]
-    session = Option("its session is nice", (s.cpu.autogroup_nice(other, 19),), "latency-p99 -60..-5 %")
+    idle, batch = (s.cpu.policy(other, "idle"),), (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10))
+    if None not in sessions and sessions[0] != sessions[1]:
+        return (
+            Option("its session is nice", (s.cpu.autogroup_nice(other, 19),), "latency-p99 -60..-5 %"),
+            Option("it is idle", idle, "latency-p99 -15..0 %"),
+            Option("it is batch", batch, "latency-p99 -10..0 %"),
+        )
     return (
-        *([session] if None not in sessions and sessions[0] != sessions[1] else []),
-        Option("it is idle", (s.cpu.policy(other, "idle"),), "latency-p99 -80..-5 %"),
-        Option("it is batch", (s.cpu.policy(other, "batch"), s.cpu.nice(other, 10)), "latency-p99 -50..0 %"),
+        Option("it is idle", idle, "latency-p99 -80..-5 %"),
+        Option("it is batch", batch, "latency-p99 -50..0 %"),
     )
