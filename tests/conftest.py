@@ -22,6 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("alone")
 
 
+for name in (
+    "COLUMNS",
+    "LINES",
+):  # workers of pytest-xdist have them, and what is printed into a pipe would be cut there
+    os.environ.pop(name, None)
 settings.register_profile("default", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -151,7 +151,10 @@ class Tool:
         command = [sys.executable, str(_REPOSITORY / "cli.py"), *words]
         out, err = self.folder / "out", self.folder / "err"
         with out.open("wb") as to, err.open("wb") as wrong:
-            process = subprocess.Popen(command, stdout=to, stderr=wrong, env=self.environment, cwd=self.folder)
+            # In a session of its own, as a service is: it then runs behind what it watches.
+            process = subprocess.Popen(
+                command, stdout=to, stderr=wrong, env=self.environment, cwd=self.folder, start_new_session=True
+            )
             try:
                 deadline = time.monotonic() + timeout_s
                 while process.poll() is None and time.monotonic() < deadline and not is_done():

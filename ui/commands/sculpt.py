@@ -12,6 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from hal.errors import EXIT_FAILED, EXIT_REFUSED
+from hal.host import LinuxHost
+from sculpt.yielding import yield_to_others
 from ui import options
 from ui.commands import sculpt_alerts, sculpt_control, situations
 from ui.commands.sculpt_asked import Options, order
@@ -176,6 +178,8 @@ def sculpt_command(
         prometheus=prometheus,
         mode=asked.mode,
     ) as alerting:
+        if behind is None:  # a command that is started would inherit it
+            yield_to_others(LinuxHost())
         ended = _run(asked.wanted, alerting, as_json=as_json, live=not (as_json or no_live), socket=socket)
     _tell_end(ended, as_json=as_json)
 
