@@ -91,7 +91,8 @@ def test_many_calls_are_sampled_within_bounds(file: Path) -> None:
     assert io.read_bytes == pytest.approx(15000 * 8704, rel=1.5 / windows**0.5)
     sizes = buckets(io.read_sizes)
     assert set(sizes) == {9, 13}
-    assert sizes[9] == pytest.approx(sizes[13], rel=0.1)
+    # A window has one more or one less of either than of the other: over many these even out, as steps to either side do.
+    assert abs(sizes[9] - sizes[13]) <= 4 * ((sizes[9] + sizes[13]) / 5) ** 0.5
 
 
 @pytest.mark.parametrize(
