@@ -32,7 +32,11 @@ def main() -> int:
     """Measure, or make the table of what was measured."""
     given = _options()
     if given.table:
-        print(table(json.loads(Path(given.table).read_text())))
+        try:
+            print(table(json.loads(Path(given.table).read_text())))
+        except (OSError, ValueError, KeyError) as error:
+            print(f"gains: {given.table} is not what --json writes: {error}", file=sys.stderr)
+            return 2
         return 0
     if os.geteuid() != 0:
         print("gains: changing the machine takes root: sudo python -m benchmarks.bench_gains", file=sys.stderr)

@@ -36,6 +36,11 @@ class Done:
     error: str = ""
     """Why it is not what was wanted; "" where it is."""
 
+    def then(self, later: Done) -> Done:
+        """Return what came of this and of what was done after it, as one."""
+        error = "; ".join(one for one in (self.error, later.error) if one)
+        return Done(later.in_force, self.changed + later.changed, self.took_s + later.took_s, error)
+
 
 @dataclass(slots=True)
 class _Standing:
@@ -93,9 +98,8 @@ class Actuator:
 
     def restore(self) -> Done:
         """Take back all that can be; what cannot be now stays in the journal, for ``dna undo``."""
-        done, made = self.put(Candidate()), self.unmake()
-        error = "; ".join(one for one in (done.error, made.error) if one)
-        return Done(self.in_force, done.changed + made.changed, done.took_s + made.took_s, error)
+        done = self.put(Candidate())
+        return done.then(self.unmake())
 
     def unmake(self, name: str = "") -> Done:
         """Take back what was made though it cannot be flipped back, as far as that goes: the layer of a name, or all."""

@@ -411,28 +411,23 @@ class Loop:
     # --- acting
 
     def _act(self, decision: Decision, alerts: list[str], *, late_s: float) -> Done:
-        """Put in force what was decided; a decision that comes late is not carried out, unless it leads back to the baseline."""
+        """Put in force what was decided; a decision that comes late is not carried out, unless it leads back to the baseline, or takes back what hurts."""
         if self._is_stopped():
             alerts.append(f"{self.guard.kill_switch} is there: nothing is changed")
             return self._settled(self.actuator.restore(), alerts)
         by_name = {candidate.name: candidate for candidate in (*self._found.candidates, self._suggested) if candidate}
         wanted = by_name.get(decision.arm.name, Candidate())
-        if late_s and wanted.layers and wanted != self._in_force:
+        worse = by_name.get(decision.candidate, Candidate())
+        unmakes = decision.event == "rolled back" and worse.way_back
+        if late_s and not unmakes and wanted.layers and wanted != self._in_force:
             self.counts["decided late"] += 1
             self._tell_trouble(
                 alerts, f"it took {late_s:.1f} s to decide for {wanted.name}, which is too late: not done"
             )
             wanted = self._in_force
         done = self.actuator.put(wanted)
-        worse = by_name.get(decision.candidate, Candidate())
-        if decision.event == "rolled back" and worse.way_back:
-            back = self.actuator.unmake(worse.layers[-1].name)
-            done = replace(
-                done,
-                changed=done.changed + back.changed,
-                took_s=done.took_s + back.took_s,
-                error=done.error or back.error,
-            )
+        if unmakes:
+            done = done.then(self.actuator.unmake(worse.layers[-1].name))
         return self._settled(done, alerts)
 
     def _settled(self, done: Done, alerts: list[str]) -> Done:

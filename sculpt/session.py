@@ -42,17 +42,8 @@ from sculpt.watchers import Watcher, Watchers
 __all__ = ["KEEP", "RESTORE", "TITLE", "Asked", "Ended", "Left", "Steering", "Wanted", "recover", "run"]
 
 TROUBLES = (
-    *(
-        "no value",
-        "missing",
-        "judging failed",
-        "stolen",
-        "implausible",
-        "rules",
-        "model failed",
-        "decided late",
-        "unjudged",
-    ),
+    *("no value", "missing", "judging failed", "stolen", "implausible"),
+    *("rules", "model failed", "decided late", "unjudged"),
 )
 """How the names of counts begin that say what went wrong."""
 LOOK_EVERY_S = 2.0

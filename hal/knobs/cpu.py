@@ -176,7 +176,10 @@ def autogroup(host: Host, pid: int) -> tuple[int, int] | None:
 
     None is where sched_autogroup is off, and for what a cgroup with a weight of its own holds (sched(7), "The autogroup feature").
     """
-    if _autogroup_mode(host) != "1" or _has_cpu_group(host, pid):
+    try:
+        if _autogroup_mode(host) != "1" or _has_cpu_group(host, pid):
+            return None
+    except (HalError, ValueError):  # it has ended
         return None
     return _autogroup_line(host, pid)
 

@@ -140,6 +140,12 @@ def test_policy_and_nice_and_back(tmp_path: Path) -> None:
         assert seen(child.pid) == before
 
 
+def test_of_a_process_that_has_ended_no_session_is_known() -> None:
+    with subprocess.Popen(["true"]) as child:
+        pass
+    assert autogroup(HOST, child.pid) is None
+
+
 @pytest.mark.skipif(
     not autogroup(HOST, os.getpid()), reason="sessions are no scheduling groups here, or a cgroup's weight counts"
 )
