@@ -223,7 +223,7 @@ class Learner:
         if self._candidate is None or not self._candidate.parts:
             return 0.0, 0.0
         if self._trial is not None:
-            return self._kept_gain + self._trial.so_far, self._trial.error
+            return self._kept_gain + self._trial.plain, self._trial.error
         settled = self._after[self.design.settle :]
         if not settled or not self._recent:
             return self._kept_gain, TRIAL_DEVIATION
@@ -444,7 +444,7 @@ class Learner:
         kept, blocks = self.kept, trial.evidence.count
         if outcome in (INFERIOR, HARD_LIMIT) or (outcome == UNDECIDED and gain + trial.error > self.patience.worth):
             self.counts["confirmed"] += 1
-            if outcome != HARD_LIMIT:  # which may be one bad measurement
+            if outcome != HARD_LIMIT:  # which may be chance
                 self._kept_gain = (self._kept_gain + gain) / 2
             self.proofs.add(Proof(seen.context, frozenset(kept.parts), self._kept_gain))
             self._since_check = 0
@@ -497,7 +497,7 @@ def _with_limits(decision: Decision, trial: Trial, *, of_kept: bool = False) -> 
     """Return a decision with how many blocks its gain rests on, and its limits; the candidate's gain, unless it is that of what is kept."""
     if not trial.differences:
         return decision
-    low, high = interval(trial.differences, TOLD)
+    low, high = interval(trial.judged, TOLD)
     return replace(decision, blocks=len(trial.differences), interval=(-high, -low) if of_kept else (low, high))
 
 

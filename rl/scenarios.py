@@ -16,6 +16,8 @@ from rl.simulated import Effect, Machine, Noise, Phase
 
 HARSH = Noise(deviation=0.08, related=0.6, freedom=3.0, bursts=0.01, missing=0.05, late=0.1, wander=0.006)
 """A shared machine on a bad day."""
+TAIL = Noise(deviation=0.1, related=0.0, bursts=0.05, depth=0.7, length=1)
+"""A 99th percentile of few requests: one interval in twenty it is twice as long, whatever is in force."""
 QUIET = Noise(bursts=0.0, freedom=30.0, wander=0.0, missing=0.0, related=0.0)
 """A benchmark on a machine of its own."""
 PHASE_STEPS = 120
@@ -69,6 +71,11 @@ def harsh(seed: int, *, steps: int = 1440) -> Machine:
     return steady(seed, noise=HARSH, steps=steps)
 
 
+def tail(seed: int, *, steps: int = 1440) -> Machine:
+    """As ``steady``, judged by a 99th percentile."""
+    return steady(seed, noise=TAIL, steps=steps)
+
+
 def null(seed: int, *, steps: int = 1440, noise: Noise | None = None) -> Machine:
     """Nothing does anything, and a change costs nothing: whatever is promoted is promoted by mistake."""
     machine = steady(seed, noise=noise, steps=steps)
@@ -119,6 +126,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "phases": phases,
         "drift": drift,
         "harsh": harsh,
+        "tail": tail,
         "one-way": one_way,
         "moved": moved,
         "null": null,

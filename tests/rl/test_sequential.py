@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.sequential import evidence, interval
+from rl.sequential import clipped, evidence, interval
 
 RUNS, PAIRS, ALPHA = 1000, 100, 0.05
 # Of a share p over n runs the deviation is sqrt(p (1 - p) / n); four of them above the nominal level is one chance in thirty thousand.
@@ -80,3 +80,28 @@ def test_what_never_varies_is_what_it_is() -> None:
     assert evidence([0.1, 0.1]).proves_gain(0.01)
     assert evidence([-0.1, -0.1]).proves_loss(0.01)
     assert evidence([0.0, 0.0]).log_e == 0
+
+
+SOME = st.lists(st.floats(-2, 2), max_size=30)
+
+
+@given(SOME, st.data())
+def test_clipping_goes_by_sizes_alone(differences: list[float], data: st.DataObject) -> None:
+    """So turning signs around turns them around in what is judged, and nothing else: all that the test's error rests on."""
+    signs = data.draw(st.lists(st.sampled_from((-1, 1)), min_size=len(differences), max_size=len(differences)))
+    turned = clipped([sign * one for sign, one in zip(signs, differences, strict=True)])
+    assert turned == tuple(sign * one for sign, one in zip(signs, clipped(differences), strict=True))
+
+
+@given(SOME, st.lists(st.floats(-2, 2), max_size=5))
+def test_what_was_clipped_stays_so(differences: list[float], more: list[float]) -> None:
+    """What is judged of a pair does not depend on later ones."""
+    assert clipped([*differences, *more])[: len(differences)] == clipped(differences)
+
+
+def test_one_spike_hides_no_gain() -> None:
+    usual = [0.1, 0.12, 0.09, 0.11, 0.1, 0.12, 0.1]
+    spiked = [*usual[:3], -0.7, *usual[4:]]
+    assert not evidence(spiked).mean > 0
+    assert clipped(usual) == tuple(usual)
+    assert 0.05 < evidence(clipped(spiked)).mean < 0.11

@@ -109,9 +109,30 @@ def test_a_disaster_ends_at_once_where_only_what_was_before_is_known() -> None:
 
 def test_settling_excuses_no_disaster() -> None:
     trial = next(trial for seed in range(9) if (trial := begin(Design(), seed=seed, before=0.0)).side == B)
-    assert trial.take(math.exp(-0.5)).outcome == RUNNING
-    assert trial.take(math.exp(-0.6)).outcome == HARD_LIMIT
-    assert trial.take(math.exp(-0.6)).so_far == pytest.approx(-0.6)
+    assert trial.take(math.exp(-0.5)).take(math.exp(-0.4)).outcome == RUNNING
+    assert trial.take(math.exp(-0.6)).take(math.exp(-0.4)).outcome == HARD_LIMIT
+    assert trial.take(math.exp(-1.7)).outcome == HARD_LIMIT
+    assert trial.take(math.exp(-1.7)).so_far == pytest.approx(-1.7)
+
+
+@given(st.integers(0, 200), st.integers(0, 11))
+def test_one_bad_measurement_ends_no_trial(seed: int, when: int) -> None:
+    """A 99th percentile of few requests is twice the usual one now and then, whatever is in force."""
+    trial = begin(Design(least_blocks=9), seed=seed, before=0.0)
+    for time in range(12):
+        trial = trial.take(math.exp(-0.7 if time == when else 0.0))
+    assert trial.outcome == RUNNING
+
+
+def test_what_gains_but_for_rare_disasters_is_not_promoted() -> None:
+    trial = begin(Design(settle=0, most_blocks=60), seed=1)
+    while trial.outcome == RUNNING:
+        number = len(trial.differences)
+        gain = -0.9 if number % 8 == 3 else 0.1 + 0.01 * (number % 3)
+        trial = trial.take(math.exp(gain) if trial.side == B else 1.0)
+    assert trial.evidence.proves_gain(0.05)
+    assert trial.plain < 0
+    assert trial.outcome == UNDECIDED
 
 
 def test_what_is_not_worth_it_ends_early() -> None:

@@ -19,7 +19,8 @@ from hal.host import LinuxHost
 from sculpt.yielding import yield_to_others
 yield_to_others(LinuxHost())
 session = Path("/proc/self/autogroup")
-print(os.getpriority(os.PRIO_PROCESS, 0), session.read_text().split()[-1] if session.exists() else "none")
+words = session.read_text().split() if session.exists() else []  # empty for what was started before any session
+print(os.getpriority(os.PRIO_PROCESS, 0), words[-1] if words else "none")
 """
 
 
