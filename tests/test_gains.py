@@ -54,6 +54,7 @@ def test_a_percentile_of_what_the_load_generator_counts() -> None:
     assert percentile(counts, 0.99) == pytest.approx(1024, rel=0.05)
 
 
+@pytest.mark.long
 def test_what_others_take_of_the_machine_is_told_from_what_the_benchmark_itself_does() -> None:
     spin = "import time\nwhile time.process_time() < 1: pass"
     before = used()
@@ -155,6 +156,7 @@ def test_the_loop_has_converged_once_nothing_happens(tmp_path: Path) -> None:
     assert converged(trial, *[quiet] * 35)
 
 
+@pytest.mark.long
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="setting a scheduling policy back takes root: run as root")
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed: apt install gcc")

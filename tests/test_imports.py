@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -83,11 +84,8 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text(), str(path))
     name = str(path.relative_to(ROOT))
-    inner = {id(node) for outer in ast.walk(tree) if _is_deferred(outer) for node in ast.walk(outer)}
-    for node in ast.walk(tree):
-        at_top = id(node) not in inner
+    for node, at_top in statements(ast.parse(path.read_text(), str(path)), at_top=True):
         if isinstance(node, ast.Import):
             yield from (Import(name, node.lineno, alias.name, at_top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,39 +95,53 @@ def imports_of(path: Path) -> Iterator[Import]:
             yield from (Import(name, node.lineno, f"{node.module}.{alias.name}", at_top) for alias in node.names)
 
 
+def statements(node: ast.AST, *, at_top: bool) -> Iterator[tuple[ast.stmt, bool]]:
+    """Return the statements below, and of each whether it runs when the file is imported; no expression holds an import."""
+    at_top = at_top and not _is_deferred(node)
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child, at_top
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from statements(child, at_top=at_top)
+
+
 def _is_deferred(node: ast.AST) -> bool:
     is_checked_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     return is_checked_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
-ALL = [statement for path in sources() for statement in imports_of(path)]
+@functools.cache
+def every_import() -> tuple[Import, ...]:
+    return tuple(statement for path in sources() for statement in imports_of(path))
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_packages_import_only_what_the_map_allows(package: str) -> None:
     others = set(MAY_IMPORT) - {package} - MAY_IMPORT[package]
-    own = [i for i in ALL if layer_of(i.file) == package]
+    own = [i for i in every_import() if layer_of(i.file) == package]
     assert [str(i) for i in own if i.package in others] == []
 
 
 def test_views_use_values_only() -> None:
     acting = [
         i
-        for i in ALL
+        for i in every_import()
         if layer_of(i.file) == "ui" and (i.module + ".").startswith(tuple(f"{m}." for m in UI_VALUES_ONLY))
     ]
     assert [str(i) for i in acting] == []
 
 
 def test_only_the_command_line_imports_commands() -> None:
-    strays = [i for i in ALL if i.module.startswith(COMMANDS.replace("/", ".")[:-1]) and layer_of(i.file) != "cli"]
+    strays = [
+        i for i in every_import() if i.module.startswith(COMMANDS.replace("/", ".")[:-1]) and layer_of(i.file) != "cli"
+    ]
     assert [str(i) for i in strays] == []
 
 
 def test_modules_do_not_import_each_other() -> None:
     names = {name_of(path): path for path in sources()}
     graph: dict[str, set[str]] = {name: set() for name in names}
-    for statement in ALL:
+    for statement in every_import():
         importer = name_of(ROOT / statement.file)
         if statement.module in names and statement.module != importer:
             graph[importer].add(statement.module)
@@ -138,13 +150,13 @@ def test_modules_do_not_import_each_other() -> None:
 
 @pytest.mark.parametrize("module", HOMES)
 def test_some_modules_have_one_home(module: str) -> None:
-    strays = [i for i in ALL if i.package == module and not i.file.startswith(HOMES[module])]
+    strays = [i for i in every_import() if i.package == module and not i.file.startswith(HOMES[module])]
     assert [str(i) for i in strays] == []
 
 
 def test_extras_are_imported_where_they_are_used() -> None:
-    early = [i for i in ALL if i.package in LAZY and i.at_top and not i.file.startswith(HOMES["torch"])]
-    trainer = [i for i in ALL if i.module.startswith("dna.train") and i.at_top]
+    early = [i for i in every_import() if i.package in LAZY and i.at_top and not i.file.startswith(HOMES["torch"])]
+    trainer = [i for i in every_import() if i.module.startswith("dna.train") and i.at_top]
     assert [str(i) for i in early + trainer] == []
 
 
@@ -155,7 +167,7 @@ def test_every_import_is_declared() -> None:
     declared = {MODULES_OF.get(name, name.replace("-", "_")) for name in names}
     # bcc comes from the distribution and is loaded by path (see DESIGN); it is never a requirement of ours.
     known = declared | set(sys.stdlib_module_names) | set(MAY_IMPORT) | {"bcc"}
-    assert sorted({str(i) for i in ALL if i.package not in known}) == []
+    assert sorted({str(i) for i in every_import() if i.package not in known}) == []
 
 
 def test_starting_the_command_loads_nothing_heavy() -> None:

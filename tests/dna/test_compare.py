@@ -42,6 +42,7 @@ def test_a_planted_difference_comes_first_and_is_real() -> None:
     assert found[0].delta == 1.0
 
 
+@pytest.mark.long
 def test_the_same_twice_has_hardly_anything_real() -> None:
     real = 0
     for seed in range(20):
@@ -126,6 +127,7 @@ def test_comparing_is_repeatable() -> None:
 values = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=12).map(np.array)
 
 
+@pytest.mark.long
 @given(values, values)
 @settings(max_examples=60, deadline=None)
 def test_swapping_the_sides_only_turns_the_sign(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
@@ -147,6 +149,7 @@ def test_against_the_published_table() -> None:
     assert rank_test(a, b).p == pytest.approx(2 * 4 / 252)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [20, 30])
 def test_small_p_values_are_as_rare_as_they_say(n: int) -> None:
     """Under no difference, p < 0.05 in about 5 % of cases, with sampled orderings (20) as with the normal law (30)."""

@@ -209,6 +209,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
         random_model().save(tmp_path / "file")
 
 
+@pytest.mark.long
 def test_encoding_needs_neither_torch_nor_pickle() -> None:
     code = "import sys, dna.encoder; print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -35,6 +35,7 @@ ROWS: list[dict[str, float | None]] = [
 ]
 
 
+@pytest.mark.long
 @given(profiles)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_profile_goes_there_and_back(profile: Profile) -> None:
@@ -199,6 +200,7 @@ def small_files() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("write", [write_json, write_csv, write_parquet])
 def test_no_room_leaves_the_old_file_and_nothing_half(
     tmp_path: Path, small_files: None, write: Callable[[Profile, Path], None]

@@ -259,6 +259,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("probe", GROUPS)
 @given(sample=SAMPLES)
 @settings(relaxed, max_examples=5)

@@ -34,6 +34,7 @@ def test_it_is_small() -> None:
     assert TRAINING.stat().st_size < 2 << 20
 
 
+@pytest.mark.long
 def test_the_library_is_of_the_model_and_the_data(model: Encoder, data: Dataset) -> None:
     library = Library.load([SHIPPED / LIBRARY_FILE])
     assert library.model == model.model_id
@@ -59,6 +60,7 @@ def test_it_tells_its_own_workloads_apart(model: Encoder, data: Dataset) -> None
     assert own.masked_shift["no-pmu"] == 0.0
 
 
+@pytest.mark.long
 def test_it_knows_recordings_of_another_time(model: Encoder, data: Dataset) -> None:
     test = dataset.load([ROOT / "examples" / "test.npz"])
     encoded = model.encode_many(*test.encoded())

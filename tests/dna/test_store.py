@@ -47,6 +47,7 @@ def test_what_is_saved_comes_back(store: Store) -> None:
     assert to_json(back) == to_json(profile) | {"id": identity}
 
 
+@pytest.mark.long
 @given(profile=profiles)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_profile_comes_back(tmp_path_factory: pytest.TempPathFactory, profile: Profile) -> None:
@@ -343,6 +344,7 @@ def _save_at_once(path: Path, barrier: Barrier) -> None:
         store.save(make_profile())
 
 
+@pytest.mark.long
 def test_many_processes_may_begin_a_history_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for attempt in range(3):

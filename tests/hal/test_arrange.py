@@ -346,6 +346,7 @@ def test_more_than_there_is() -> None:
         pack(machine(), 17)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(SHARED.glob("*.xml")), ids=lambda path: path.stem)
 def test_machines_as_described(path: Path) -> None:
     shape = topology.from_xml(path)

@@ -140,6 +140,7 @@ def test_circles_end() -> None:
             btf.offset("self", path)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_no_damage_does_worse_than_an_error(data: st.DataObject) -> None:

@@ -102,6 +102,7 @@ def assert_complete(report: Report) -> None:
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+@pytest.mark.long
 def test_here_everything_missing_has_reason_and_remedy(here: Report) -> None:
     assert_complete(here)
     assert not [one for one in here.capabilities if "the check failed" in one.reason]
@@ -130,6 +131,7 @@ def test_nothing_stays_open_attached_or_changed(examined: Examined) -> None:
     assert examined.after == examined.before
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_as_another_user_on_this_kernel() -> None:
     if os.geteuid() != 0:

@@ -279,6 +279,7 @@ def test_a_failure_is_not_kept(tmp_path: Path, cache: Path) -> None:
     assert not list(cache.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.root
 @pytest.mark.bpf
 @pytest.mark.skipif(

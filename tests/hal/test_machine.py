@@ -66,6 +66,7 @@ def plain(shape: Topology) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MACHINES)
 def test_hwloc_reads_the_same_from_the_same_files(name: str, by_hwloc: dict[str, tuple[dict[str, Any], Path]]) -> None:
     ours, (theirs, _) = plain(topology.live(MACHINES[name]().host())), by_hwloc[name]

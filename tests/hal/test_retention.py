@@ -101,6 +101,7 @@ def told(host: FakeHost, journal: Journal, identity: str) -> object:
         return str(error)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(STEPS, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_retention_never_changes_what_undo_does(steps: list[tuple[str, int]], files: int, draw: object) -> None:

@@ -54,6 +54,7 @@ def test_a_child_that_holds_the_output_open_is_neither_waited_for_nor_left(tmp_p
     assert ends(int(note.read_text()))
 
 
+@pytest.mark.long
 def test_children_end_with_what_did_not_finish(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     done = run(["sh", "-c", f"sleep {HANGS_S} & echo $! > {note}; wait"], timeout_s=1.0)
@@ -96,6 +97,7 @@ def test_a_command_reads_what_it_is_given_and_has_the_environment_it_is_given() 
     assert run(["cat"], timeout_s=30).stdout == ""
 
 
+@pytest.mark.long
 def test_a_command_ends_when_it_is_cancelled(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     note = tmp_path / "pid"

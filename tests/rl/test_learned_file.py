@@ -147,6 +147,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(value=VALUES, where=st.sampled_from(["origins", "trials", "proofs", "sentences"]), data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_put_in_place_of_a_field_it_is_taken_or_refused(

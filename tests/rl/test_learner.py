@@ -66,16 +66,19 @@ def fixed(**gains: float) -> Callable[[str, int], float]:
     return lambda name, _: gains.get(name, 0.0)
 
 
+@pytest.mark.long
 def test_a_gain_is_found_and_kept() -> None:
     found = [run(fixed(pages=0.2, pin=-0.1), 400, seed=seed)[0].kept.name for seed in range(10)]
     assert found.count("pages") >= 9
 
 
+@pytest.mark.long
 def test_where_nothing_helps_the_baseline_stays() -> None:
     ended = [run(fixed(), 300, seed=seed) for seed in range(30)]
     assert sum(learner.kept.name != BASELINE for learner, _, _ in ended) <= 30 * 0.05 * 2 + 4
 
 
+@pytest.mark.long
 def test_where_everything_hurts_the_loss_is_within_the_budget() -> None:
     for seed in range(10):
         learner, _, truths = run(fixed(pages=-0.2, pin=-0.3), 600, seed=seed)
@@ -100,6 +103,7 @@ def test_what_brought_nothing_is_left_alone_for_longer_each_time() -> None:
         assert 5.0 * (again - end) >= learner.ledger.limits.first_quarantine_s * 2**number
 
 
+@pytest.mark.long
 def test_what_is_known_to_hurt_is_not_tried_again() -> None:
     _, decisions, _ = run(fixed(pages=-0.3), 1500, arms=(NOTHING, PAGES))
     assert [decision.event for decision in decisions if decision.candidate == "pages"].count("trial") == 1
@@ -140,6 +144,7 @@ def test_one_strange_interval_changes_nothing() -> None:
     assert any("does not count" in decision.because for decision in decisions)
 
 
+@pytest.mark.long
 def test_noise_alone_is_no_disaster_and_a_gain_within_it_is_found() -> None:
     """Measurements that scatter by a fifth, as a 99th percentile does: one that is far worse says nothing of the candidate."""
     ended = [run(fixed(pages=0.4), 400, seed=seed, noise=0.2, arms=(NOTHING, PAGES)) for seed in range(10)]
@@ -163,6 +168,7 @@ def test_a_fall_of_the_reward_is_looked_into_before_its_time() -> None:
     assert learner.kept.name == BASELINE
 
 
+@pytest.mark.long
 def test_what_pays_is_checked_ever_more_seldom() -> None:
     _, decisions, _ = run(fixed(pages=0.2), 3000, arms=(NOTHING, PAGES), noise=0.01)
     checks = [step for step, decision in enumerate(decisions) if decision.event == "confirmed"]
@@ -178,6 +184,7 @@ def test_when_what_was_proven_fails_what_was_refuted_is_tried_again() -> None:
     assert learner.kept.name == "pin"
 
 
+@pytest.mark.long
 def test_rules_that_lie_cost_no_more_than_the_budget() -> None:
     """Much is expected with much trust, and everything hurts: each is tried only when the budget can bear the worst."""
     arms = (NOTHING, *(Arm(f"arm-{n}", (f"part-{n}",), expected=0.3, trust=5.0) for n in range(12)))
@@ -197,6 +204,7 @@ def test_the_ledger_tells_what_was_lost() -> None:
     assert learner.ledger.elapsed_s == pytest.approx(1500.0)
 
 
+@pytest.mark.long
 @given(st.integers(0, 10_000), st.floats(0.0, 0.5), st.floats(0.0, 0.3), st.floats(0.0, 0.3))
 @settings(max_examples=25, deadline=None)
 def test_whatever_is_seen_a_proposed_arm_is_wanted(seed: int, noise: float, missing: float, strange: float) -> None:
@@ -224,6 +232,7 @@ def test_a_gain_that_fades_unseen_is_given_up() -> None:
     assert learner.kept.name == BASELINE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, 0.0, -1.0])
 def test_without_measurements_it_goes_back_and_stays(bad: float | None) -> None:
     learner, decisions, _ = run(

@@ -82,6 +82,7 @@ def test_a_source_that_does_not_answer_is_slow_and_is_not_asked_twice_at_a_time(
     one.close()
 
 
+@pytest.mark.long
 def test_after_a_slow_answer_a_count_begins_anew() -> None:
     host = FakeHost()
     stuck = Blocking(Count(1000.0))
@@ -98,6 +99,7 @@ def test_after_a_slow_answer_a_count_begins_anew() -> None:
     assert one.read(15.0).value == pytest.approx(10.0)
 
 
+@pytest.mark.long
 def test_several_slow_ones_take_the_time_of_one() -> None:
     stuck = [Blocking(Level(1.0)) for _ in range(40)]
     readers = [reader(Scripted(one), timeout_s=0.5) for one in stuck]

@@ -113,6 +113,7 @@ def test_a_second_run_begins_with_what_the_first_one_proved(path: Path) -> None:
     assert sum(fewer) >= 5
 
 
+@pytest.mark.long
 def test_what_is_known_is_told_once(path: Path) -> None:
     workload = Workload(path)
     _, first = workload.run("first")
@@ -123,6 +124,7 @@ def test_what_is_known_is_told_once(path: Path) -> None:
     assert sum("known" in one.because for one in second) == 1
 
 
+@pytest.mark.long
 def test_a_proof_of_a_workload_that_is_far_away_is_not_recalled(path: Path) -> None:
     Workload(path).run("first")
     assert stored(path).proofs
@@ -132,6 +134,7 @@ def test_a_proof_of_a_workload_that_is_far_away_is_not_recalled(path: Path) -> N
     assert learner.counts["known"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "origin",
     [
@@ -162,6 +165,7 @@ def test_another_machine_of_the_model_needs_fewer_trials(path: Path) -> None:
     assert taught < alone
 
 
+@pytest.mark.long
 def test_what_was_proven_yesterday_and_hurts_today_is_given_up_soon_and_for_good(path: Path) -> None:
     workload = Workload(path)
     workload.run("first")
@@ -228,6 +232,7 @@ def test_who_ends_in_a_trial_of_its_own_accord_is_not_suspected(path: Path) -> N
     assert "went down" not in second[0].because
 
 
+@pytest.mark.long
 def test_restarts_do_not_make_proof_easier(path: Path) -> None:
     workload = Workload(path)
     for number in range(3):
@@ -276,6 +281,7 @@ def test_what_could_not_be_stored_is_stored_when_there_is_room(path: Path) -> No
         assert memory.read().trials
 
 
+@pytest.mark.long
 def test_two_runs_at_once_learn_of_their_own_and_break_nothing(path: Path) -> None:
     """Interleaved, on one file: each stores what it found, and neither removes what is the other's."""
     one, other = Workload(path), Workload(path, vector=ELSEWHERE)

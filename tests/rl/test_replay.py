@@ -135,6 +135,7 @@ def test_the_model_tells_of_few_decisions_with_limits_that_hold(way: str) -> Non
     assert held >= times - 2
 
 
+@pytest.mark.long
 def test_a_seed_reproduces() -> None:
     choices = record(steady(2), 2, 60, uniform=True)
     for tell in (by_matching, by_model):

@@ -160,6 +160,7 @@ def test_some_scenarios_more_closely() -> None:
 # A share p over n chances has a standard deviation of sqrt(p (1 - p) / n); three of them above the nominal level.
 
 
+@pytest.mark.long
 def test_of_equal_arms_hardly_any_is_promoted() -> None:
     found = runs("null", range(12)) + runs("harsh null", range(12))
     trials = sum(came.count("trial") for came, _ in found)
@@ -168,6 +169,7 @@ def test_of_equal_arms_hardly_any_is_promoted() -> None:
     assert promoted <= 0.05 * trials + 3 * math.sqrt(0.05 * 0.95 * trials)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", ["adverse", "unsafe"])
 def test_where_everything_hurts_no_more_is_lost_than_the_budget(scenario: str) -> None:
     for came, agent in runs(scenario, range(10)):
@@ -193,6 +195,7 @@ def test_over_four_hours_nothing_is_taken_for_something_and_a_gain_stays() -> No
     assert worth[0.15] > 1 + 0.6 * 0.15
 
 
+@pytest.mark.long
 def test_an_unsafe_pack_ends_in_quarantine() -> None:
     for came, agent in runs("unsafe", range(5)):
         tried = {decision.candidate for decision in came.decisions if decision.event == "trial"}
@@ -200,6 +203,7 @@ def test_an_unsafe_pack_ends_in_quarantine() -> None:
         assert {("web", name) for name in tried} <= set(agent.quarantine.sentences)
 
 
+@pytest.mark.long
 def test_most_of_what_can_be_gained_is() -> None:
     found = runs("steady", range(12), steps=900)
     possible = sum(came.best_static - 1 for came, _ in found)
@@ -207,6 +211,7 @@ def test_most_of_what_can_be_gained_is() -> None:
     assert all(came.worth > 0.98 for came, _ in found)
 
 
+@pytest.mark.long
 def test_after_a_drift_that_nobody_sees_it_recovers() -> None:
     found = runs("drift", range(8), steps=1000)
     assert all(came.longest_below(0.98) < 150 for came, _ in found)

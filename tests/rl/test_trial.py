@@ -55,6 +55,7 @@ RUNS = 300
 MOST = 0.05 + 4 * math.sqrt(0.05 * 0.95 / RUNS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("drift", [0.0, 0.02, -0.02])
 def test_no_gain_is_seldom_promoted_whatever_the_drift(drift: float) -> None:
     outcomes = [run(machine(0.0, drift=drift, seed=seed), Design(), seed).outcome for seed in range(RUNS)]

@@ -171,6 +171,7 @@ def test_nothing_that_a_body_does_gets_out(how: str) -> None:
     assert [proposal.rule.name for proposal in found.proposals] == ["good"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loops", [True, False])
 def test_a_body_that_does_not_end_is_left_behind_and_not_asked_again(loops: bool) -> None:
     asked = []

@@ -147,6 +147,7 @@ def test_alternatives_beyond_what_one_ruleset_can_match() -> None:
 # --- limits
 
 
+@pytest.mark.long
 @matchers
 def test_two_thousand_rules_of_which_two_hundred_match(matcher: str) -> None:
     rules = [

@@ -266,6 +266,7 @@ def test_nothing_asked_about_is_said() -> None:
         gather_situation(Asked())
 
 
+@pytest.mark.long
 def test_several_targets_are_watched_together(sleeper: subprocess.Popen[bytes]) -> None:
     other = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     seen: list[Interval] = []

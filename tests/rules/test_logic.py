@@ -103,6 +103,7 @@ def test_what_always_holds_never_fails(one: Condition, seen: Facts) -> None:
         assert one.truth(seen) is not False
 
 
+@pytest.mark.long
 @given(several, several, facts)
 def test_what_follows_holds_wherever_the_others_do(some: list[Condition], others: list[Condition], seen: Facts) -> None:
     # Mostly true on these facts, so that there is something to follow.
@@ -173,6 +174,7 @@ def test_unknown_is_not_taken_for_anything() -> None:
     assert follows(trees_of([m.nodes >= 0]), trees_of([m.nodes > 1]))
 
 
+@pytest.mark.long
 def test_a_search_without_end_is_given_up_and_taken_as_possible() -> None:
     """Pigeonholes: fifteen pairs that exclude each other, each of which must be one of few."""
     names = [f"w.x{number}" for number in range(12)]

@@ -240,6 +240,7 @@ def test_things_of_the_machine_are_asked_each() -> None:
     assert given({}, nics=cards).ask([each]).truth("body") is False  # there is no disk
 
 
+@pytest.mark.long
 def test_asking_leaves_no_threads_behind() -> None:
     gc.collect()
     before = threading.active_count()
@@ -329,6 +330,7 @@ def test_a_case_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     assert "did not end" in found.failures[0].message
 
 
+@pytest.mark.long
 def test_output_stays_whole_when_a_case_is_given_up_in_the_middle_of_a_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,6 +229,7 @@ def test_bursts_are_no_collapse(heights: list[float], length: int, apart: int) -
     assert turns(rewards) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deviation", [0.05, 0.3, 1.0])
 def test_noise_is_no_collapse(deviation: float) -> None:
     draw = np.random.default_rng(3)

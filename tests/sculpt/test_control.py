@@ -285,6 +285,7 @@ def connected(place: Path) -> socket.socket:
             return client
 
 
+@pytest.mark.long
 def test_those_who_hang_hold_nothing_up_and_are_dropped(served: Control, place: Path) -> None:
     silent = [connected(place) for _ in range(3 * MOST_CONNECTIONS)]
     for one in silent[-5:]:
@@ -297,6 +298,7 @@ def test_those_who_hang_hold_nothing_up_and_are_dropped(served: Control, place: 
         one.close()
 
 
+@pytest.mark.long
 def test_one_who_does_not_read_is_dropped(served: Control, place: Path) -> None:
     deaf = connected(place)
     deaf.setblocking(False)
@@ -385,6 +387,7 @@ def stub(folder: Path, *rest: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.long
 def test_the_socket_of_a_killed_run_is_found_stale_and_removed(tmp_path: Path) -> None:
     killed, alive = stub(tmp_path), stub(tmp_path)
     try:
@@ -400,6 +403,7 @@ def test_the_socket_of_a_killed_run_is_found_stale_and_removed(tmp_path: Path) -
         alive.wait()
 
 
+@pytest.mark.long
 def test_a_stopped_process_is_neither_stale_nor_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,6 +421,7 @@ def test_a_stopped_process_is_neither_stale_nor_waited_for_without_end(
         process.wait()
 
 
+@pytest.mark.long
 def test_runs_are_found_by_pid_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DNA_RUN", str(tmp_path))
     with pytest.raises(NoRunError, match="no run of dna sculpt goes on"):
@@ -456,6 +461,7 @@ def test_where_sockets_are() -> None:
         default_folder({}, euid=2**31)
 
 
+@pytest.mark.long
 def test_one_who_answers_in_drops_is_not_waited_for_without_end(tmp_path: Path) -> None:
     place = tmp_path / "sculpt-1.sock"
     over = threading.Event()

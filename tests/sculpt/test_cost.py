@@ -107,6 +107,7 @@ def test_children_that_ended_are_counted() -> None:
     assert spent_s() - before >= 0.3
 
 
+@pytest.mark.long
 def test_the_pace_of_a_profiler_can_change_while_it_goes() -> None:
     with subprocess.Popen(["sleep", "60"]) as sleeper:
         lengths = []
@@ -123,13 +124,14 @@ def test_the_pace_of_a_profiler_can_change_while_it_goes() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_costs_too_much_says_so_and_slows_down(tmp_path: Path) -> None:
+def test_a_run_that_costs_too_much_says_so_and_slows_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sculpt.cost.WINDOW_S", 4.0)  # nobody wants to wait
     records: list[Record] = []
     with subprocess.Popen(["sleep", "300"]) as sleeper:
         rate = tmp_path / "rate"
         rate.write_text("100\n")
         asked = Asked(Target.pid(sleeper.pid), metrics=parse_metrics([f"throughput=file:{rate}"]))
-        wanted = Wanted((asked,), 0.2, 34.0, own_limit=0.0001)
+        wanted = Wanted((asked,), 0.2, 9.0, own_limit=0.0001)
         run(wanted, watchers=[records.append], journal=Journal(tmp_path / "journal"), folder=tmp_path / "runs")
         sleeper.kill()
     alerts = [alert for record in records for alert in record.alerts if "own cost" in alert]
@@ -145,6 +147,7 @@ def test_a_run_that_costs_too_much_says_so_and_slows_down(tmp_path: Path) -> Non
 def test_what_bpf_programs_told_is_not_forgotten_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sculpt.loop.RULES_EVERY", 1)  # asked each time, whatever that costs
     monkeypatch.setattr("sculpt.serving.ASKING", 1e6)
+    monkeypatch.setattr("sculpt.cost.WINDOW_S", 4.0)
 
     @rule(expect="throughput +5..15 %")
     @when(w.syscall.file_share > 0.5)
@@ -158,7 +161,7 @@ def test_what_bpf_programs_told_is_not_forgotten_without_them(tmp_path: Path, mo
             rate = tmp_path / "rate"
             rate.write_text("100\n")
             asked = Asked(Target.pid(busy.pid), mode="advise", metrics=parse_metrics([f"throughput=file:{rate}"]))
-            wanted = Wanted((asked,), 0.5, 45.0, rules=(step_back,), own_limit=0.01)
+            wanted = Wanted((asked,), 0.5, 15.0, rules=(step_back,), own_limit=0.01)
             run(wanted, watchers=[records.append], journal=Journal(tmp_path / "journal"), folder=tmp_path / "runs")
         finally:
             busy.kill()

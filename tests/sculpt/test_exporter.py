@@ -148,6 +148,7 @@ def test_nothing_of_it_is_in_the_registry_that_programs_share() -> None:
     assert not [name for name in names if name.startswith("dna_")]
 
 
+@pytest.mark.long
 def test_workloads_and_names_are_bounded() -> None:
     with scraped() as alerting:
         for n in range(3 * MOST_WORKLOADS):
@@ -262,6 +263,7 @@ def test_steps_go_on_while_it_is_scraped() -> None:
             list(text_string_to_metric_families(one))
 
 
+@pytest.mark.long
 def test_nothing_is_loaded_where_nothing_is_asked() -> None:
     code = (
         "import sys; from sculpt.alerting import open_alerting; from sculpt.alert_settings import AlertSettings\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -127,13 +128,15 @@ class World:
     def judge(self, _interval: Interval, _stall_s: float) -> Judged:
         return Judged(math.exp(self.truth() + self.draw.normal(0, 0.02)))
 
-    def run(self, steps: int) -> list[Record]:
+    def run(self, steps: int, *, late_s: float = 0.0) -> list[Record]:
+        """Let so many intervals end, and the loop hear of each so much later."""
         records = []
-        for step in range(steps):
+        for step in range(len(self.intervals), len(self.intervals) + steps):
             interval = Interval(5.0 * (step + 1), {}, {"cores": 1.0}, {}, Dna(np.zeros(16), 0.5, "m"), {})
             self.intervals.append(interval)
             self.truths.append(self.truth())
-            records.append(self.loop.step(Profile("p", "", {}, {}, 0.0, 5.0, tuple(self.intervals[-6:]))))
+            profile = Profile("p", "", {}, {}, 0.0, 5.0, tuple(self.intervals[-6:]))
+            records.append(self.loop.step(profile, ended=time.monotonic() - late_s))
         return records
 
     def state(self) -> object:
@@ -142,6 +145,7 @@ class World:
         return tasks, {path: text.strip() for path, text in self.host.files.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_it_converges_to_what_pays_and_leaves_the_machine_as_it_was(tmp_path: Path, seed: int) -> None:
     world = World(tmp_path, GAINS, seed=seed)
@@ -154,6 +158,7 @@ def test_it_converges_to_what_pays_and_leaves_the_machine_as_it_was(tmp_path: Pa
     assert not Journal(tmp_path / "journal").standing()
 
 
+@pytest.mark.long
 def test_where_everything_hurts_nothing_is_kept_and_no_more_is_lost_than_the_budget(tmp_path: Path) -> None:
     world = World(tmp_path, dict.fromkeys(IN_FORCE, -0.2), seed=1)
     records = world.run(300)
@@ -180,3 +185,18 @@ def test_what_cannot_be_flipped_back_is_taken_back_where_it_was_worse_and_at_the
     assert bool(IN_FORCE["merge"](world.host)) is (gain > 0)
     world.loop.end(keep=False)
     assert world.state() == world.before
+
+
+def test_taking_back_what_hurts_is_never_too_late(tmp_path: Path) -> None:
+    """A late decision is not carried out, but for one that takes back what cannot be flipped while something else is kept."""
+    world = World(tmp_path, {"pack": 0.2, "merge": -0.3}, seed=1, rules=(pack, merge))
+    for _ in range(200):
+        world.run(1)
+        if IN_FORCE["merge"](world.host) and world.loop.learner.kept.parts:
+            break
+    else:
+        pytest.fail("nothing was kept when the other was made")
+    records = world.run(12, late_s=60)
+    assert "rolled back" in {record.decision.event for record in records}
+    assert IN_FORCE["pack"](world.host) == 1
+    assert IN_FORCE["merge"](world.host) == 0

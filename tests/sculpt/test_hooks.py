@@ -88,6 +88,7 @@ def test_what_hangs_holds_up_nobody_and_what_finds_no_room_is_counted() -> None:
     assert outlet.counts.delivered + outlet.counts.dropped == 100_000
 
 
+@pytest.mark.long
 def test_the_end_does_not_wait_for_what_hangs() -> None:
     outlets = [Outlet(Slow()) for _ in range(3)]
     for outlet in outlets:
@@ -101,6 +102,7 @@ def test_the_end_does_not_wait_for_what_hangs() -> None:
     ] * 3
 
 
+@pytest.mark.long
 def test_one_that_hangs_at_the_end_leaves_the_others_their_time(tmp_path: Path) -> None:
     slow, quick = Outlet(Slow()), Outlet(CommandSink(["sh", "-c", "sleep 0.2"], PATIENT_S, "box"))
     for outlet in (quick, slow):
@@ -209,6 +211,7 @@ def test_what_a_command_ends_with_is_told_with_what_it_said(stop: Stop) -> None:
         CommandSink(["/nonexistent/page"], 1.0, "box").deliver(ALERT, stop)
 
 
+@pytest.mark.long
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path, stop: Stop) -> None:
     note = tmp_path / "pids"
     sink = CommandSink(["sh", "-c", f"sleep {LONG_S} & echo $$ $! > {note}; wait"], 1.0, "box")
@@ -221,6 +224,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path, stop: S
     assert within(20, lambda: all(is_gone(pid) for pid in pids))
 
 
+@pytest.mark.long
 def test_a_command_that_floods_is_bounded(stop: Stop) -> None:
     said = command("import sys\nfor n in range(300_000): print(n, 'x' * 50)").deliver(ALERT, stop)
     assert len(said) <= hooks.MOST_SAID
@@ -354,6 +358,7 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_not(receiver: Receiver
     assert len(receiver.got) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "{url}/other"])
 def test_no_redirect_is_followed(receiver: Receiver, stop: Stop, status: int, elsewhere: str) -> None:
@@ -364,6 +369,7 @@ def test_no_redirect_is_followed(receiver: Receiver, stop: Stop, status: int, el
     assert len(receiver.got) == 1
 
 
+@pytest.mark.long
 def test_a_server_that_never_ends_its_answer_is_cut_off(receiver: Receiver, stop: Stop) -> None:
     receiver.drips = True
     began = time.monotonic()
@@ -372,6 +378,7 @@ def test_a_server_that_never_ends_its_answer_is_cut_off(receiver: Receiver, stop
     assert time.monotonic() - began < LONG_S / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "speaks otherwise"])
 def test_a_server_that_is_none_fails(stop: Stop, kind: str) -> None:
     with socket.socket() as server:

@@ -63,6 +63,7 @@ def test_ready_when_it_has_begun_and_how_it_stands_when_that_changes(manager: tu
     assert heard(listener) == ["STOPPING=1"]
 
 
+@pytest.mark.long
 def test_the_watchdog_is_fed_only_while_something_moves(manager: tuple[str, socket.socket]) -> None:
     name, listener = manager
     clock = Clock()

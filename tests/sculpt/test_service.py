@@ -61,6 +61,7 @@ def test_the_unit_is_filled_in() -> None:
     assert values(unit, "ConditionPathExists") == ["/etc/x.toml"]
 
 
+@pytest.mark.long
 def test_its_commands_are_commands_of_ours() -> None:
     """What the unit starts is taken by this version: options and commands are there."""
     unit = service.unit((sys.executable, str(ROOT / "cli.py")))
@@ -86,6 +87,7 @@ def test_what_is_commented_out_in_the_example_can_be_said_too() -> None:
     assert config.alerts["prometheus"]
 
 
+@pytest.mark.long
 def test_the_command_prints_both(tmp_path: Path) -> None:
     def printed(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "cli.py"), "sculpt", "unit", *words]

@@ -25,6 +25,7 @@ def terminal() -> Iterator[Terminal]:
     found.close()
 
 
+@pytest.mark.long
 def test_keys_and_another_size(terminal: Terminal) -> None:
     terminal.until("epoll_wait")
     terminal.press(" ")
@@ -47,6 +48,7 @@ def test_keys_and_another_size(terminal: Terminal) -> None:
 _OTHERS = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, *_OTHERS])
 def test_a_signal_ends_cleanly(terminal: Terminal, number: signal.Signals) -> None:
     terminal.until("epoll_wait")
@@ -56,6 +58,7 @@ def test_a_signal_ends_cleanly(terminal: Terminal, number: signal.Signals) -> No
     terminal.check_restored()
 
 
+@pytest.mark.long
 def test_suspended_it_gives_the_terminal_back(terminal: Terminal) -> None:
     terminal.until("epoll_wait")
     terminal.process.send_signal(signal.SIGTSTP)

@@ -34,6 +34,7 @@ def words(name: str) -> str:
     return " ".join(shown(machine.read(MACHINES[name]().host())).split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("width", [30, 80, 200])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

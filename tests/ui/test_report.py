@@ -188,6 +188,7 @@ def test_every_plot_has_a_name_and_says_what_there_is_to_see() -> None:
     assert ("lang", "en") in seen.attributes
 
 
+@pytest.mark.long
 def test_a_long_run_makes_a_page_of_sane_size() -> None:
     steps = [
         step(number, reward=100.0 + number % 17, in_force=("baseline", "huge")[number // 3 % 2])

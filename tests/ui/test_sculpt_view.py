@@ -125,6 +125,7 @@ def terminal() -> Iterator[Terminal]:
     found.close()
 
 
+@pytest.mark.long
 def test_keys_reach_the_run(terminal: Terminal) -> None:
     terminal.until("memory.thp")
     terminal.press("p")
@@ -147,6 +148,7 @@ def test_keys_reach_the_run(terminal: Terminal) -> None:
     terminal.check_restored()
 
 
+@pytest.mark.long
 def test_suspended_it_gives_the_terminal_back(terminal: Terminal) -> None:
     terminal.until("memory.thp")
     terminal.process.send_signal(signal.SIGTSTP)

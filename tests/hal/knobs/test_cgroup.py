@@ -213,6 +213,7 @@ def test_a_process_whose_group_went_is_given_to_the_one_above_and_the_rest_taken
     assert pending(journal) == []
 
 
+@pytest.mark.long
 @both
 @pytest.mark.parametrize("kind", ["kill", "kill-after"])
 @pytest.mark.parametrize("of", ["write", "record"])
