@@ -24,6 +24,7 @@ from hal.host import Host
 from hal.settings import Plan, Setting
 from rl.decision import Patience, too_novel
 from rl.learner import HOLD, Decision, Learner, Seen
+from rl.measured import LATENCY
 from rl.policy import BASELINE, Arm, Context
 from rl.watch import PhaseWatch
 from rules.advice import Advisor
@@ -114,7 +115,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.actuator.check = self._too_much
-        self._stolen = Stolen(self.host)
+        self._stolen = Stolen(self.host, of_tail=LATENCY in self.kinds)
         self._stolen.refusal()
         self.learner.patience = replace(self.learner.patience, novelty=self.guard.most_novelty)
         self._taken = self.follow.loaded if self.follow else None
@@ -385,6 +386,8 @@ class Loop:
         """Return why nothing may be begun now; "" when it may."""
         if self.is_paused():
             return "the loop is paused"
+        if self._stolen.is_new:
+            return "the hypervisor takes far more of the CPUs than before: nothing is compared with what was then"
         if held := self.turn.hold():
             return held
         return "" if self.learner.is_trying else self.guard.too_often(self._begun, now=time.monotonic())

@@ -200,3 +200,25 @@ def test_taking_back_what_hurts_is_never_too_late(tmp_path: Path) -> None:
     assert "rolled back" in {record.decision.event for record in records}
     assert IN_FORCE["pack"](world.host) == 1
     assert IN_FORCE["merge"](world.host) == 0
+
+
+def test_a_trial_during_which_the_hypervisor_takes_the_cpus_ends_without_a_verdict(tmp_path: Path) -> None:
+    world = World(tmp_path, {"pack": 0.2}, seed=1, rules=(pack,))
+    ticks = stolen = 0
+
+    def interval(share: float) -> str:
+        nonlocal ticks, stolen
+        ticks, stolen = ticks + 1000, stolen + round(1000 * share)
+        world.host.files["/proc/stat"] = f"cpu  0 0 0 {ticks - stolen} 0 0 0 {stolen} 0 0\n"
+        world.gains = {"pack": 0.2 if share < 0.1 else -2.0}
+        (record,) = world.run(1)
+        return record.decision.event
+
+    for _ in range(60):
+        if interval(0.01) == "trial":
+            break
+    assert "held" in [interval(0.6) for _ in range(4)]
+    assert IN_FORCE["pack"](world.host) == 0
+    later = [interval(0.01) for _ in range(80)]
+    assert "promoted" in later
+    assert "rolled back" not in later

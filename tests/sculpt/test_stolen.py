@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hal.fake import FakeHost
 from hal.host import LinuxHost
@@ -12,9 +14,9 @@ from sculpt.stolen import BELIEVED, Stolen
 class Guest:
     """A machine of which so much is stolen in each interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_tail: bool = False) -> None:
         self.host = FakeHost({"/proc/stat": "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n"})
-        self.stolen = Stolen(self.host)
+        self.stolen = Stolen(self.host, of_tail)
         self.stolen.refusal()
         self.idle = self.taken = 0
 
@@ -33,11 +35,35 @@ def test_a_burst_does_not_count() -> None:
     assert Guest().intervals(*[0.0] * 9, 0.4, 0.0, 0.2, 0.3, 0.0) == [True] * 9 + [False, True, False, False, True]
 
 
+def test_a_percentile_is_spoiled_by_less_and_for_longer() -> None:
+    """Its window may hold some of the interval before."""
+    shares = (*[0.0] * 9, 0.02, 0.0, 0.0, 0.4, 0.0, 0.0)
+    assert Guest(of_tail=True).intervals(*shares) == [True] * 9 + [False, False, True] * 2
+    assert Guest().intervals(*shares) == [True] * 12 + [False, True, True]
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.booleans())
+def test_whatever_is_stolen_no_more_than_two_on_end_do_not_count(shares: list[float], of_tail: bool) -> None:
+    """Three without a measurement would lead back to the baseline."""
+    found = Guest(of_tail=of_tail).intervals(*shares)
+    assert not any(found[at : at + BELIEVED] == [False] * BELIEVED for at in range(len(found)))
+
+
+@pytest.mark.parametrize("of_tail", [False, True])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
-def test_what_is_always_stolen_is_how_things_are(share: float) -> None:
-    found = Guest().intervals(*[share] * 30)
+def test_what_is_always_stolen_is_how_things_are(share: float, of_tail: bool) -> None:
+    found = Guest(of_tail=of_tail).intervals(*[share] * 30)
     assert all(found[BELIEVED:])
-    assert Guest().intervals(*[0.0] * 30, *[share] * 30).count(False) < BELIEVED
+    assert Guest(of_tail=of_tail).intervals(*[0.0] * 30, *[share] * 30).count(False) < BELIEVED
+
+
+def test_that_it_is_how_things_are_now_is_said_once() -> None:
+    guest = Guest()
+    new = []
+    for share in (*[0.0] * 9, *[0.4] * 9):
+        guest.intervals(share)
+        new.append(guest.stolen.is_new)
+    assert new == [False] * (9 + BELIEVED - 1) + [True] + [False] * (9 - BELIEVED)
 
 
 def test_it_is_said_how_much() -> None:
