@@ -79,6 +79,8 @@ class Seen:
     """Names of arms that cannot be flipped back."""
     way_back: frozenset[str] = frozenset()
     """Of these, what can be taken back all the same, if not exactly or at once."""
+    is_spoiled: bool = False
+    """Something that is not the workload's took the machine: no measurement, and no sign that there are none any more."""
     hold: str = ""
     """Why nothing may be begun now, and what is being tried is ended; what is kept stays."""
 

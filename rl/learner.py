@@ -117,7 +117,7 @@ class Learner:
         if reason := self._lost(seen, {arm.name for arm in seen.arms}):
             return reason
         if seen.hold:
-            return self._hold(seen.hold)
+            return self._hold(seen)
         assert seen.reward is not None
         if self._trial is not None:
             return self._go_on(seen, self._trial)
@@ -128,10 +128,22 @@ class Learner:
             self._fall.take(seen.reward, FALLEN * self._kept_gain)
         return self._consider(seen)
 
-    def _hold(self, because: str) -> Decision:
-        if self._candidate is not None:
-            return self._drop("held", because)
-        return Decision(self.kept, HOLD, because)
+    def anew(self) -> None:
+        """The machine is another than before: nothing that is measured from now on is compared with what was."""
+        self._recent.clear()
+        self._returning = math.nan
+
+    def _hold(self, seen: Seen) -> Decision:
+        if self._candidate is None:
+            return Decision(self.kept, HOLD, seen.hold)
+        if not self._candidate.parts:  # a check that was begun is made up for
+            self._since_check = self._check_after
+        elif self._trial is not None and len(self._trial.differences) > 1:  # what was looked at counts as a try
+            self._note_try(seen, self._candidate, self._trial.gain)
+        return self._drop("held", seen.hold)
+
+    def _note_try(self, seen: Seen, arm: Arm, gain: float) -> None:
+        self.tries.setdefault((seen.context.cluster, arm.name), []).append(self._kept_gain + gain)
 
     # --- what leads back to the baseline
 
@@ -145,8 +157,12 @@ class Learner:
             return self._back("gone", f"{self.kept.name} is no longer proposed")
         if self._candidate is not None and self._candidate.name not in names:
             return self._drop("gone", f"{self._candidate.name} is no longer proposed")
+        if seen.hold and self._candidate is not None:  # also where nothing was measured
+            return self._hold(seen)
         if self._phase.is_in_doubt:
             return Decision(self._present(), self._state(), "it may be another phase: this interval does not count")
+        if seen.is_spoiled:
+            return Decision(self._present(), self._state(), "this interval does not count")
         if seen.reward is None or not math.isfinite(seen.reward) or seen.reward <= 0:
             self._without += 1
             self.counts["missing"] += 1
@@ -223,7 +239,7 @@ class Learner:
         if self._candidate is None or not self._candidate.parts:
             return 0.0, 0.0
         if self._trial is not None:
-            return self._kept_gain + self._trial.plain, self._trial.error
+            return self._kept_gain + self._trial.plain, self._trial.plain_error
         settled = self._after[self.design.settle :]
         if not settled or not self._recent:
             return self._kept_gain, TRIAL_DEVIATION
@@ -389,18 +405,18 @@ class Learner:
     def _is_too_dear(self, seen: Seen, trial: Trial) -> bool:
         if self._candidate is None or not self._candidate.parts:
             return False
-        return not self.ledger.allows(self._kept_gain + trial.evidence.mean, trial.error, self._block_s(seen))
+        return not self.ledger.allows(self._kept_gain + trial.plain, trial.plain_error, self._block_s(seen))
 
     def _end(self, seen: Seen, trial: Trial, outcome: str, because: str) -> Decision:
         assert self._candidate is not None
         candidate, found = self._candidate, trial.evidence
-        gain, weight = trial.so_far, _weight(trial)
+        gain, weight = trial.gain, _weight(trial)
         is_check = not candidate.parts
         if is_check:  # what is kept was held against the baseline: that teaches of what is kept
             self.policy.learn(seen.context, self.kept, -gain, weight=weight)
         else:
             self.policy.learn(seen.context, candidate, self._kept_gain + gain, weight=weight)
-            self.tries.setdefault((seen.context.cluster, candidate.name), []).append(self._kept_gain + gain)
+            self._note_try(seen, candidate, gain)
         self._close()
         if is_check:
             return self._checked(seen, outcome, -gain, trial)

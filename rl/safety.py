@@ -22,7 +22,7 @@ class Limits:
     allowance_s: float = 10.0
     """Seconds of baseline's worth that may be lost before the first second has been earned."""
     hard: float = math.log(0.7)
-    """A gain below this (difference of logarithms) ends a trial at once."""
+    """A gain below this (difference of logarithms) ends a trial at once: twice on end, or once far below it."""
     deviations: float = 1.645
     """How many standard deviations below its mean an arm is feared to be."""
     deviations_for_good: float = 2.33

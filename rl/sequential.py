@@ -23,12 +23,12 @@ MOST_SIZES = 2.0
 def clipped(differences: Sequence[float]) -> tuple[float, ...]:
     """Return paired differences of which none counts for much more than the usual one.
 
-    Each is held to a multiple of the median size of those up to it: sizes alone decide, and where there is no effect and the order of
+    Each is held to a multiple of the median size of all that are not 0: sizes alone decide, and where there is no effect and the order of
     each pair was drawn by a coin, signs stay as fair and as independent as they were.
     """
-    sizes = [abs(one) for one in differences]
-    most = [MOST_SIZES * median(sizes[: count + 1]) for count in range(len(sizes))]
-    return tuple(min(max(one, -limit), limit) for one, limit in zip(differences, most, strict=True))
+    sizes = [abs(one) for one in differences if one]
+    most = MOST_SIZES * median(sizes) if sizes else 0.0
+    return tuple(min(max(one, -most), most) for one in differences)
 
 
 @dataclass(frozen=True, slots=True)

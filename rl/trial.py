@@ -94,13 +94,23 @@ class Trial:
 
     @property
     def so_far(self) -> float:
-        """The gain as far as it can be told from all blocks and the one in progress; 0 when nothing can be told."""
+        """The gain as it is judged (``judged``), as far as it can be told from all blocks and the one in progress; 0 when nothing can be told."""
         return self._with_block_in_progress(self.evidence.mean)
 
     @property
     def plain(self) -> float:
         """The same where each block counts for what it was: what was lost by a few bad ones was lost all the same."""
         return self._with_block_in_progress(self._plain_mean)
+
+    @property
+    def plain_error(self) -> float:
+        """Standard error of that."""
+        return self._error_of(evidence(self.differences))
+
+    @property
+    def gain(self) -> float:
+        """What is to be believed of the gain: as it is judged, but for what is better only when a few bad blocks are left out."""
+        return self.so_far if self.so_far * self.plain > 0 else self.plain
 
     @property
     def _plain_mean(self) -> float:
@@ -122,7 +132,9 @@ class Trial:
     @property
     def error(self) -> float:
         """Standard error of the gain so far; of what is not known yet, that of a usual trial."""
-        found = self.evidence
+        return self._error_of(self.evidence)
+
+    def _error_of(self, found: Evidence) -> float:
         return (TRIAL_DEVIATION if found.count < 2 else found.deviation) / math.sqrt(max(found.count, 1))
 
     def take(self, reward: float) -> Trial:
@@ -149,7 +161,10 @@ class Trial:
         taken = replace(self, settled=self.settled + 1, dropped=(*self.dropped, *cost))
         if self.side == A or not cost:
             return taken
-        held = taken._held_to_the_limit(cost[0], SETTLING_EXCUSES * self.design.limits.hard)
+        limit = self.design.limits.hard
+        if SETTLING_EXCUSES * limit <= cost[0] < limit:  # excused, which takes nothing back of what was bad before
+            return taken
+        held = taken._held_to_the_limit(cost[0], SETTLING_EXCUSES * limit)
         return held if held.outcome == RUNNING else replace(held, current=(value,))
 
     def _held_to_the_limit(self, gain: float, limit: float) -> Trial:

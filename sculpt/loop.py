@@ -315,11 +315,14 @@ class Loop:
             novelty=interval.novelty or 0.0,
             one_way=frozenset(candidate.name for candidate in self._found.candidates if candidate.one_way),
             way_back=frozenset(candidate.name for candidate in self._found.candidates if candidate.way_back),
+            is_spoiled=self._stolen.is_spoiled,
             hold=self._hold(),
         )
         if self._cannot_be_judged:
             return self._unjudged(seen, judged)
         decision = self.learner.decide(seen)
+        if self._stolen.is_new:
+            self.learner.anew()
         self._note_effect(decision)
         self.turn.note(trying=self.learner.is_trying)
         if decision.event == "trial":

@@ -13,8 +13,8 @@ MOST = 0.05
 """Share of the CPUs' time, beyond twice what is usual."""
 MOST_OF_A_TAIL = 0.01
 """The same where a 99th percentile is measured: what a hundredth of the requests meet decides it."""
-BELIEVED = 3
-"""So many intervals on end are how things are now."""
+USUAL_OF = 12
+"""What is usual is the median of so many intervals: what lasts for half of them is how things are."""
 
 
 @dataclass(slots=True)
@@ -24,36 +24,38 @@ class Stolen:
     host: Host
     of_tail: bool = False
     """A percentile is measured: little is too much, and its window may reach into the interval before."""
+    is_spoiled: bool = False
+    """The latest interval does not count."""
     is_new: bool = False
     """So much was taken for so long now that it is how things are: what was compared with before cannot be any longer."""
-    _usual: deque[float] = field(default_factory=lambda: deque(maxlen=12))
+    usual: float | None = None
+    """Share of the CPUs' time that was usual when an interval counted last."""
+    _shares: deque[float] = field(default_factory=lambda: deque(maxlen=USUAL_OF))
     _last: tuple[int, int] | None = None
-    _refused: int = 0
-    """Intervals on end."""
     _echoes: bool = False
-    """The interval before was spoiled."""
+    """The interval before was a burst."""
 
     def refusal(self) -> str:
         """Look what was stolen since the last call; return why what was measured meanwhile does not count, "" where it does."""
-        self.is_new = False
+        self.is_spoiled = self.is_new = False
         share = self._share()
         if share is None:
             return ""
-        most = MOST_OF_A_TAIL if self.of_tail else MOST
-        is_burst = share > most + 2 * (median(self._usual) if self._usual else 0.0)
+        self._shares.append(share)
+        usual = median(self._shares)
+        is_burst = share > self._most(usual)
         echoes, self._echoes = self._echoes, is_burst and self.of_tail
-        if (is_burst or echoes) and self._refused + 1 < BELIEVED:
-            self._refused += 1
-            if is_burst:
-                return f"the hypervisor took {share:.0%} of the CPUs' time: it does not count"
-            return "a percentile may hold some of the interval before, in which the hypervisor took the CPUs: it does not count"
-        self.is_new = is_burst
+        self.is_spoiled = is_burst or echoes
         if is_burst:
-            self._usual.clear()
-            self._echoes = False
-        self._refused = 0
-        self._usual.append(share)
+            return f"the hypervisor took {share:.0%} of the CPUs' time: it does not count"
+        if echoes:
+            return "a percentile may hold some of the interval before, in which the hypervisor took the CPUs: it does not count"
+        self.is_new = self.usual is not None and share > self._most(self.usual)
+        self.usual = usual
         return ""
+
+    def _most(self, usual: float) -> float:
+        return (MOST_OF_A_TAIL if self.of_tail else MOST) + 2 * usual
 
     def _share(self) -> float | None:
         try:

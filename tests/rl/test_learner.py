@@ -37,6 +37,8 @@ def run(
     reward: Callable[[int, float], float | None] = lambda _, value: value,
     one_way: frozenset[str] = frozenset(),
     way_back: frozenset[str] = frozenset(),
+    hold: Callable[[int], str] = lambda _: "",
+    spoiled: Callable[[int], bool] = lambda _: False,
     learner: Learner | None = None,
 ) -> tuple[Learner, list[Decision], list[float]]:
     """Run a learner on a workload where an arm gains ``gains(name, step)`` in logarithms; return what was decided, and gained."""
@@ -55,6 +57,8 @@ def run(
             in_force,
             one_way=one_way,
             way_back=way_back,
+            hold=hold(step),
+            is_spoiled=spoiled(step),
         )
         decisions.append(learner.decide(seen))
         truths.append(truth)
@@ -233,6 +237,59 @@ def test_a_gain_that_fades_unseen_is_given_up() -> None:
 
 
 @pytest.mark.long
+def test_what_is_held_ends_a_trial_without_a_verdict_also_when_nothing_was_measured() -> None:
+    learner, decisions, _ = run(
+        fixed(pages=0.2),
+        60,
+        arms=(NOTHING, PAGES),
+        reward=lambda step, value: None if step == 10 else value,
+        hold=lambda step: "paused" if step == 10 else "",
+    )
+    assert decisions[9].state == TRIAL
+    assert (decisions[10].event, decisions[10].arm) == ("held", NOTHING)
+    assert learner.kept == PAGES
+    assert learner.counts["rolled back"] == 0
+
+
+def test_what_was_looked_at_before_it_was_held_counts_as_a_try() -> None:
+    """Or who pauses often enough would find a gain where there is none."""
+    learner, decisions, _ = run(
+        fixed(pages=0.2), 80, arms=(NOTHING, PAGES), hold=lambda step: "paused" if step == 16 else ""
+    )
+    assert decisions[16].event == "held"
+    assert learner.kept == PAGES
+    assert len(learner.tries["web", "pages"]) == 2
+
+
+def test_a_check_that_was_held_up_is_made_up_for() -> None:
+    patience = Patience(recheck=30)
+    began: list[int] = []
+
+    def hold(step: int) -> str:
+        if learner.is_trying and learner.kept == PAGES and not began:
+            began.append(step)
+            return "paused"
+        return ""
+
+    learner = Learner(LinearBandit(seed=1), seed=1, patience=patience)
+    _, decisions, _ = run(fixed(pages=0.2), 150, arms=(NOTHING, PAGES), hold=hold, learner=learner)
+    again = [step for step, one in enumerate(decisions) if one.event == "trial" and step > began[0]]
+    assert again[0] <= began[0] + patience.dwell + 1
+
+
+def test_what_is_spoiled_does_not_count_and_is_no_sign_of_blindness() -> None:
+    learner, decisions, _ = run(
+        fixed(pages=0.2),
+        120,
+        arms=(NOTHING, PAGES),
+        reward=lambda step, value: None if 60 <= step < 70 else value,
+        spoiled=lambda step: 60 <= step < 70,
+    )
+    assert decisions[59].arm == PAGES
+    assert {one.arm for one in decisions[60:]} == {PAGES}
+    assert learner.counts["blind"] == learner.counts["missing"] == 0
+
+
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, 0.0, -1.0])
 def test_without_measurements_it_goes_back_and_stays(bad: float | None) -> None:
     learner, decisions, _ = run(

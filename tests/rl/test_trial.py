@@ -116,6 +116,16 @@ def test_settling_excuses_no_disaster() -> None:
     assert trial.take(math.exp(-1.7)).so_far == pytest.approx(-1.7)
 
 
+@pytest.mark.parametrize("gain", [-0.4, -0.5])
+def test_what_is_beyond_the_limit_ends_within_two_blocks_also_where_settling_excuses_it(gain: float) -> None:
+    for seed in range(50):
+        trial = begin(Design(least_blocks=9), seed=seed, before=0.0)
+        while trial.outcome == RUNNING:
+            trial = trial.take(math.exp(gain if trial.side == B else 0.0))
+        assert trial.outcome == HARD_LIMIT
+        assert len(trial.differences) < 2
+
+
 @given(st.integers(0, 200), st.integers(0, 11))
 def test_one_bad_measurement_ends_no_trial(seed: int, when: int) -> None:
     """A 99th percentile of few requests is twice the usual one now and then, whatever is in force."""
@@ -134,6 +144,7 @@ def test_what_gains_but_for_rare_disasters_is_not_promoted() -> None:
     assert trial.evidence.proves_gain(0.05)
     assert trial.plain < 0
     assert trial.outcome == UNDECIDED
+    assert trial.gain == trial.plain  # and that is what is learned of it
 
 
 def test_what_is_not_worth_it_ends_early() -> None:
