@@ -166,8 +166,11 @@ class Learner:
         if seen.reward is None or not math.isfinite(seen.reward) or seen.reward <= 0:
             self._without += 1
             self.counts["missing"] += 1
-            if self._without >= self.patience.blind:
-                return self._back("blind", f"no measurement for {self._without} intervals", state=BLIND)
+            words = f"no measurement for {self._without} intervals"
+            if self._without > self.patience.blind:  # which was told
+                return Decision(self.kept, BLIND, words)
+            if self._without == self.patience.blind:
+                return self._back("blind", words, state=BLIND)
             return Decision(self._present(), self._state(), "no measurement in this interval: nothing is changed")
         self._without = 0
         return None

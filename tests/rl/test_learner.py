@@ -236,7 +236,6 @@ def test_a_gain_that_fades_unseen_is_given_up() -> None:
     assert learner.kept.name == BASELINE
 
 
-@pytest.mark.long
 def test_what_is_held_ends_a_trial_without_a_verdict_also_when_nothing_was_measured() -> None:
     learner, decisions, _ = run(
         fixed(pages=0.2),
@@ -290,6 +289,7 @@ def test_what_is_spoiled_does_not_count_and_is_no_sign_of_blindness() -> None:
     assert learner.counts["blind"] == learner.counts["missing"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, 0.0, -1.0])
 def test_without_measurements_it_goes_back_and_stays(bad: float | None) -> None:
     learner, decisions, _ = run(
@@ -299,6 +299,7 @@ def test_without_measurements_it_goes_back_and_stays(bad: float | None) -> None:
     assert decisions[302].state == BLIND
     assert all(decision.arm.name == BASELINE for decision in decisions[302:])
     assert learner.counts["missing"] == 100
+    assert [decision.event for decision in decisions].count("blind") == 1
 
 
 def test_an_arm_that_is_no_longer_proposed_is_given_up() -> None:
